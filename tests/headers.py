@@ -13,7 +13,7 @@ def header(
     former: str = "",
     epoch: int | str | None = None,
     partition: int | str = 0,
-    reached: int | str | None = None,
+    release_watermark: int | str | None = None,
     watermark: int | str | None = None,
     marker: bool = False,
     remaking: bool = False,
@@ -26,7 +26,7 @@ def header(
         examples=examples,
         former=former,
         marker=marker,
-        reached=None if reached is None else int(reached),
+        release_watermark=None if release_watermark is None else int(release_watermark),
         watermark=None if watermark is None else int(watermark),
         remaking=remaking,
     )

@@ -33,7 +33,7 @@ from headrace.runtime.redis.partitions import PartitionState
 from headrace.runtime.redis.quality import QualityReport
 from headrace.runtime.redis.status import PartitionStatus, ServiceStatus
 from headrace.v1.models_pb2 import ModelVersion
-from headrace.watermark import RESTING
+from headrace.watermark import IDLE
 from headrace.wire import compiled_loop, frame
 from headrace.wire.envelope import Envelope, read_envelope
 from headrace.wire.position import Position
@@ -49,7 +49,7 @@ from headrace.wire.tables import (
     encode_predictions,
     encode_vectors,
 )
-from headrace.wire.times import Rest
+from headrace.wire.times import Inactive
 
 
 class Sample(NamedTuple):
@@ -79,7 +79,7 @@ _NUMBERS, _TEXTS = np.array([[1.5], [np.nan]]), [["a", None]]
 _TIMES = np.array([10, 11], np.int64)
 _CUTS = np.arange(6, dtype=np.int64).reshape(2, 1, 3)
 
-ENVELOPE = Envelope(epoch=7, partition=1, definition="d" * 16, reached=RESTING, watermark=12, candidate="tree")
+ENVELOPE = Envelope(epoch=7, partition=1, definition="d" * 16, release_watermark=IDLE, watermark=12, candidate="tree")
 
 
 def layout() -> Layout:
@@ -133,12 +133,12 @@ PREDICTIONS = Predictions(
     ["e1", "e2"], _TIMES, [_AT.to_bytes()] * 2, _TIMES, np.array([0.25, 0.5]), None, _NUMBERS, _TEXTS
 )
 PARTITION = PartitionState(
-    epoch=7, done=_AT.to_bytes(), refused=_AT.to_bytes(), newest=5, watermark=None, folded=4, out=Rest.IDLE,
+    epoch=7, done=_AT.to_bytes(), refused=_AT.to_bytes(), newest=5, watermark=None, folded=4, out=Inactive.IDLE,
     views=["v:1"],
 )  # fmt: skip
 JOIN = JoinState(
     definition="d", examples="e", positions={"t": _AT.to_bytes()}, accepted={"f": (7, _AT.to_bytes())},
-    labels={"t": LabelSource(4, None, True)}, watermarks={"f": 3}, reached={"f": Rest.ENDED}, sequence=9,
+    labels={"t": LabelSource(4, None, True)}, watermarks={"f": 3}, release_watermarks={"f": Inactive.ENDED}, sequence=9,
     outbox=[b"sent"], epoch=7,
 )  # fmt: skip
 PAIRS = Entry((Question("e1", 10, b"vector", 3, Outcome(12, "yes"), True),), (Outcome(11, 0.5),))

@@ -84,7 +84,7 @@ def worker(client: pulsar.Client, loop: LoopDefinition, environment: dict[str, s
             batch = reader.receive(timeout_ms=50)
             started = started or (time.perf_counter() if batch else 0.0)
             vectors += sum(1 for payload in batch.payloads if payload)
-            ended = ended or any(properties.get("reached") == "ended" for properties in batch.properties)
+            ended = ended or any(properties.get("release_watermark") == "ended" for properties in batch.properties)
         return time.perf_counter() - started, vectors
     finally:
         process.terminate()

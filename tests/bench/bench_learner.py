@@ -30,8 +30,8 @@ from headrace.runtime.redis.quality import QualityBoard
 from headrace.wire.tables import Kind, LogEntries, encode_log
 from headrace.wire.topics import END_OF_HISTORY
 from headrace_learner.checkpoint import Checkpoints
-from headrace_learner.publishing import Versions
-from headrace_learner.worker import Outside, Worker
+from headrace_learner.pulsar.model_learner import Connections, ModelLearner
+from headrace_learner.pulsar.version_publisher import VersionPublisher
 from tests.headers import header
 
 FEATURES = 20
@@ -115,33 +115,35 @@ def send(client: pulsar.Client, topic: str, model: ModelDefinition, log: LogEntr
     producer = client.create_producer(topic, max_pending_messages=100, block_if_queue_full=True)
     for start in range(0, len(log), size):
         end = min(start + size, len(log))
-        frontier = END_OF_HISTORY if end == len(log) else int(log.times[end])
+        watermark = END_OF_HISTORY if end == len(log) else int(log.times[end])
         payload = encode_log(model, log.take(range(start, end)))
-        producer.send_async(payload, None, properties=header(payload, epoch=1, reached=frontier, definition=model.hash))
+        producer.send_async(
+            payload, None, properties=header(payload, epoch=1, release_watermark=watermark, definition=model.hash)
+        )
     producer.flush()
     producer.close()
 
 
 def through(
     make: Callable[[], Any], model: ModelDefinition, rows: Examples, servers: embedded.Servers, data: Path
-) -> tuple[float, Worker]:
+) -> tuple[float, ModelLearner]:
     """Return the rows per second of the learner, over a log that is already written."""
     client = pulsar.Client(servers.pulsar_url, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
     store = redis.Redis.from_url(servers.redis_url)
     topic = f"persistent://public/default/bench-{model.name}-examples"
     send(client, topic, model, rows.log(DELAY))
-    versions = Versions(client, "persistent://public/default/bench-models")
-    outside = Outside(client, topic, Fences(store, "bench"), QualityBoard(store, "bench"), versions)
+    versions = VersionPublisher(client, "persistent://public/default/bench-models")
+    connections = Connections(client, topic, Fences(store, "bench"), QualityBoard(store, "bench"), versions)
     checkpoints = Checkpoints(data / "checkpoints", model)
-    worker = Worker(model, make, outside, checkpoints, "bench")
+    worker = ModelLearner(model, make, connections, checkpoints, instance="bench")
     worker.start()
-    while not worker.standing.examples:
+    while not worker.status.examples:
         time.sleep(0.001)
-    first, started = worker.standing.examples, time.perf_counter()
-    while worker.standing.published < len(rows):
+    first, started = worker.status.examples, time.perf_counter()
+    while worker.status.published < len(rows):
         time.sleep(0.005)
-        if worker.standing.failure:
-            raise RuntimeError(worker.standing.failure)
+        if worker.status.failure:
+            raise RuntimeError(worker.status.failure)
     worker.stop()
     worker.join()
     speed = (len(rows) - first) / (time.perf_counter() - started)
@@ -165,8 +167,8 @@ def main() -> None:
                 "bare_river_per_s": round(reference),
                 "learner_per_s": round(speed),
                 "share": round(speed / reference, 3),
-                "versions": worker.standing.versions,
-                "roc_auc": round(worker.standing.metrics["roc_auc"], 4),
+                "versions": worker.status.versions,
+                "roc_auc": round(worker.status.metrics["roc_auc"], 4),
             }
     print(json.dumps({"learner": results}))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from headrace import embedded
 from headrace.client import play
 from headrace.demo.dataset import prepare
-from headrace.wire.times import Rest
+from headrace.wire.times import Inactive
 from tests.deadline import until
 
 LOOP = Path(__file__).parents[2] / "sdk/src/headrace/demo/loop.py"
@@ -75,8 +75,8 @@ def main(events: int | None) -> dict[str, object]:
             sources = [(path, stream) for stream, path in files.items()]
             result = play(running.definition, sources, running.addresses["ingest"], running.redis_url)
             until(
-                lambda: {status.service: status.frontier for status in running.status()},
-                lambda frontiers: frontiers.get("learner") is Rest.ENDED,
+                lambda: {status.service: status.watermark for status in running.status()},
+                lambda watermarks: watermarks.get("learner") is Inactive.ENDED,
                 seconds=300,
             )
             took = time.perf_counter() - started

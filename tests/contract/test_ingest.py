@@ -13,8 +13,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from headrace.runtime.grpc.server import Server
 from headrace.v1 import ingest_pb2, ingest_pb2_grpc
 from headrace_ingest.admission import Admission
+from headrace_ingest.grpc.servicer import REJECTION, SERVICE, Servicer
 from headrace_ingest.handlers import Ingest
-from headrace_ingest.servicer import REJECTION, SERVICE, Servicer
 from tests.unit.ingest.fakes import FakeDecisions, FakeLog
 from tests.unit.ingest.streams import event, stream
 

@@ -19,7 +19,7 @@ from headrace.wire.deduplication import Accepted
 from headrace.wire.position import Position
 from headrace.wire.tables import Kind, LogEntries, decode_log, decode_predictions, decode_vectors
 from headrace_learner.checkpoint import Checkpoints
-from headrace_learner.statehash import state_hash
+from headrace_learner.state_hash import state_hash
 from tests.crash.site import Site
 
 #: Bytes of a row's header: it holds epoch and position, which differ between two runs, and what depends on them.

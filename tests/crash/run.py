@@ -204,14 +204,14 @@ def _behind(site: Site) -> list[str]:
     except Unavailable as error:
         return [str(error)]
     streamed = [model.name for model in site.loop.models if model.vectors == "stream"]
-    behind += [f"{model} is not learned" for model in streamed if _checkpoint_frontier(site, model) < ENDED]
+    behind += [f"{model} is not learned" for model in streamed if _checkpoint_watermark(site, model) < ENDED]
     return behind or _unscored(site, streamed)
 
 
-def _checkpoint_frontier(site: Site, model: str) -> int:
+def _checkpoint_watermark(site: Site, model: str) -> int:
     with suppress(FileNotFoundError, CorruptState):
         data = (site.data("learner") / "checkpoints" / f"{model}.ckpt").read_bytes()
-        return decode_header(data)[0].frontier or 0
+        return decode_header(data)[0].release_watermark or 0
     return 0
 
 
@@ -222,7 +222,7 @@ def _unscored(site: Site, models: Sequence[str]) -> list[str]:
         f"{topic.rpartition('/')[2]} is not scored"
         for model in models
         for topic in client.get_topic_partitions(site.topics.predictions(model))
-        if not any(message.properties.get("reached") == "ended" for message in messages(client, topic))
+        if not any(message.properties.get("release_watermark") == "ended" for message in messages(client, topic))
     ]
 
 

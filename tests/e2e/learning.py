@@ -12,7 +12,7 @@ from headrace import embedded
 from headrace.client import IngestClient
 from headrace.compiler import load as load_loop
 from headrace_learner.checkpoint import Checkpoints
-from headrace_learner.statehash import state_hash
+from headrace_learner.state_hash import state_hash
 from tests.deadline import until
 from tests.e2e.datasets import LabelledRows
 

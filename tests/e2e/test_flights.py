@@ -25,7 +25,7 @@ from headrace.runtime.pulsar.producer import Producer
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
 from headrace.wire.position import START
 from headrace.wire.tables import Predictions, decode_vectors, encode_predictions
-from headrace.wire.times import Rest
+from headrace.wire.times import Inactive
 from headrace.wire.topics import Topics
 from headrace_learner.checkpoint import Checkpoints
 from tests.contract.pages import blocks, commands
@@ -56,8 +56,8 @@ def played(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
         result = play(running.definition, sources, running.addresses["ingest"], running.redis_url, ahead=2_000)
         assert (result.accepted, result.rejected) == (EVENTS, 0)
         until(
-            lambda: {status.service: status.frontier for status in running.status()},
-            lambda frontiers: frontiers.get("learner") is Rest.ENDED,
+            lambda: {status.service: status.watermark for status in running.status()},
+            lambda watermarks: watermarks.get("learner") is Inactive.ENDED,
             seconds=120,
         )
         yield running
@@ -78,7 +78,7 @@ def served_vectors(running: embedded.RunningLoop) -> dict[str, dict[str, float]]
             for id, numbers in zip(vectors.ids, vectors.numbers.tolist(), strict=True):
                 assert id not in found
                 found[id] = dict(zip(names, numbers, strict=True))
-        ended = any(properties.get("reached") == "ended" for properties in batch.properties)
+        ended = any(properties.get("release_watermark") == "ended" for properties in batch.properties)
     client.close()
     return found
 

@@ -145,7 +145,7 @@ def test_a_time_that_no_calendar_has_ends_no_display(up: Up, when: int) -> None:
         instance=f"odd{HOSTILE}",
         state="ready",
         note=f"[/red]{HOSTILE}",
-        frontier=when,
+        watermark=when,
         newest=when,
         partitions={"payment-1": PartitionStatus(owned=True, watermark=when)},
         joins={"odd": join},

@@ -27,7 +27,7 @@ _JUNK = [
     {"epoch": "many", "definition": "0" * 16},
     {"format": "1", "epoch": "7", "length": "9", "crc32": "00000000"},
     {"format": "2", "version": "0.2"},
-    {"examples": "many", "frontier": "soon"},
+    {"examples": "many", "release_watermark": "soon"},
 ]
 
 

@@ -11,7 +11,7 @@ from msgspec import structs
 from headrace.definition import Task
 from headrace.wire.envelope import Envelope
 from headrace.wire.topics import Topics
-from headrace_feature.outputs import ExamplesLog
+from headrace_feature.pulsar.outputs import ExamplesLog
 from tests.brokers import Place
 from tests.unit.learner.logs import alternating, definition, entries_of, message
 

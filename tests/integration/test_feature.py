@@ -161,17 +161,18 @@ def test_a_broker_and_a_store_that_go_away_for_a_while_change_no_vector(shop: Sh
     assert shop.vectors(5) == {"5": 1.0, "15": 2.0, "25": 3.0, "35": 4.0, "45": 5.0}
 
 
-_BEATING = """
+_REPORTING = """
 import sys
 from headrace.errors import Unavailable
 sys.argv = ["headrace-feature"]
-from headrace_feature import __main__, bootstrap
-beat, errors = bootstrap.Composition.beat, [{error}]
-def failing_at_first(self):
+from headrace_feature import __main__
+from headrace_feature.pulsar.feature_lanes import FeatureLanes
+report, errors = FeatureLanes.report, [{error}]
+def failing_at_first(self, status):
     if errors:
         raise errors.pop()
-    beat(self)
-bootstrap.Composition.beat = failing_at_first
+    report(self, status)
+FeatureLanes.report = failing_at_first
 __main__.main()
 """
 
@@ -193,7 +194,7 @@ def test_what_fails_at_the_start_is_got_over_or_ends_the_process(error: str, tmp
             "HEADRACE_LOOP": str(tmp_path / "loop.json"),
         }
         with subprocess.Popen(
-            [sys.executable, "-c", _BEATING.format(error=error)], env={**os.environ, **environment}
+            [sys.executable, "-c", _REPORTING.format(error=error)], env={**os.environ, **environment}
         ) as process:
             try:
                 if "Unavailable" in error:

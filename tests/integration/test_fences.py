@@ -25,7 +25,7 @@ from headrace.runtime.redis.pairs import JoinState, PairStore
 from headrace.runtime.redis.partitions import Durability, PartitionStore, Standing
 from headrace.runtime.redis.rows import RowStore, Write, row_field, row_key
 from headrace.runtime.redis.status import ServiceStatus, StatusBoard, status_key
-from headrace.watermark import ENDED, RESTING, UNKNOWN
+from headrace.watermark import ENDED, IDLE, UNKNOWN
 from headrace.wire.position import Position
 from tests.unit.engine.kernel.test_fold import SECOND, START, loop
 
@@ -124,7 +124,7 @@ def test_an_entity_s_rows_stay_as_long_as_any_of_its_views_asks_for(store: redis
     assert 39 * day < store.pttl(row_key(LOOP.name, "k", "p")) <= 40 * day
 
 
-@pytest.mark.parametrize(("told", "by_the_next"), [(RESTING, UNKNOWN), (ENDED, UNKNOWN), (START, START)])
+@pytest.mark.parametrize(("told", "by_the_next"), [(IDLE, UNKNOWN), (ENDED, UNKNOWN), (START, START)])
 def test_what_an_owner_said_of_its_rest_ends_with_its_epoch(store: redis.Redis, told: int, by_the_next: int) -> None:
     partitions, reached = PartitionStore(store, LOOP.name), Reached(told, told)
 

@@ -24,7 +24,7 @@ from headrace.engine.marks import MARK, SENDER
 from headrace.errors import InvalidEvent, InvalidRequest, Overloaded, Unavailable
 from headrace.runtime.pulsar.routing import PARTITION
 from headrace.runtime.redis.status import ServiceStatus, StatusBoard
-from headrace.wire.times import Rest
+from headrace.wire.times import Inactive
 from headrace.wire.topics import END
 from tests.brokers import Place
 from tests.deadline import scaled, until
@@ -103,7 +103,7 @@ def test_an_invalid_event_raises_what_is_wrong_with_it(ingest: Ingesting) -> Non
     assert [letter.field for letter in ingest.dead_letters(1)] == ["amount"]
 
 
-def test_frontiers_stand_between_the_events(ingest: Ingesting) -> None:
+def test_watermarks_stand_between_the_events(ingest: Ingesting) -> None:
     with IngestClient(ingest.address) as client, client.stream() as open_stream:
         open_stream.send("clicks", jsons([event("a")]), mark=7)
         open_stream.send("buys", jsons([event("b")]))
@@ -300,14 +300,14 @@ def test_play_waits_for_the_loop(ingest: Ingesting, tmp_path: Path) -> None:
 
     with redis.Redis.from_url(ingest.redis_url) as store:
         board = StatusBoard(store, ingest.loop.name)
-        board.write(ServiceStatus(service="feature", instance="f", frontier=0))
+        board.write(ServiceStatus(service="feature", instance="f", watermark=0))
         player = threading.Thread(target=run_play)
         player.start()
         assert until(accepted, lambda count: count >= 300) == 300
         # The loop has processed half of it.
-        board.write(ServiceStatus(service="feature", instance="f", frontier=HOUR + 299))
+        board.write(ServiceStatus(service="feature", instance="f", watermark=HOUR + 299))
         assert until(accepted, lambda count: count > 300) == 600
-        board.write(ServiceStatus(service="feature", instance="f", frontier=Rest.ENDED))
+        board.write(ServiceStatus(service="feature", instance="f", watermark=Inactive.ENDED))
         player.join(scaled(60))
     # No worker owns the partition: the events are stored, but not decided on.
     assert [(result.accepted, result.undecided, result.stalls) for result in results] == [(0, 1_000, 0)]

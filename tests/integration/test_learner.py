@@ -32,13 +32,13 @@ from headrace.runtime.redis.status import StatusBoard
 from headrace.v1 import models_pb2
 from headrace.wire import compiled_loop
 from headrace.wire.tables import Kind, LogEntries, Predictions, encode_log, encode_predictions
-from headrace.wire.times import Rest
+from headrace.wire.times import Inactive
 from headrace.wire.topics import END_OF_HISTORY, Topics
 from headrace_learner.checkpoint import Checkpoints
-from headrace_learner.publishing import Versions
-from headrace_learner.statehash import state_hash
+from headrace_learner.pulsar.model_learner import Connections, ModelLearner
+from headrace_learner.pulsar.version_publisher import VersionPublisher
+from headrace_learner.state_hash import state_hash
 from headrace_learner.takeover import Takeover
-from headrace_learner.worker import Outside, Worker
 from tests.brokers import Place
 from tests.deadline import scaled, until
 from tests.headers import header
@@ -95,24 +95,26 @@ class Room:
                 _NUMBERS[numbers],
                 [],
             )
-            frontier = END_OF_HISTORY if end and stop == last else stop
+            watermark = END_OF_HISTORY if end and stop == last else stop
             payload, model = encode_log(self.model, part), self.model
-            properties = header(payload, epoch=1, reached=frontier, definition=model.hash, examples=model.examples_hash)
+            properties = header(
+                payload, epoch=1, release_watermark=watermark, definition=model.hash, examples=model.examples_hash
+            )
             producer.send(payload, properties=properties)
         producer.close()
 
-    def worker(self, instance: str = "one", data: Path | None = None, **changed: Any) -> Worker:
+    def worker(self, instance: str = "one", data: Path | None = None, **changed: Any) -> ModelLearner:
         loop = self.topics.loop
-        outside = Outside(
+        connections = Connections(
             self.client,
             self.topics.examples(self.model.name),
             changed.get("owners", Fences(self.store, loop)),
             QualityBoard(self.store, loop),
-            Versions(self.client, self.topics.models),
+            VersionPublisher(self.client, self.topics.models),
             changed.get("predictions", ()),
         )
         checkpoints = changed.get("checkpoints", Checkpoints(data or self.data, self.model))
-        return Worker(self.model, pipeline, outside, checkpoints, instance)
+        return ModelLearner(self.model, pipeline, connections, checkpoints, instance=instance)
 
     def versions(self) -> list[models_pb2.ModelVersion]:
         """Return all published versions."""
@@ -149,10 +151,10 @@ def room(place: Place, redis_url: str, tmp_path: Path, request: pytest.FixtureRe
 
 
 @pytest.fixture
-def running() -> Iterator[Callable[[Worker], Worker]]:
-    started: list[Worker] = []
+def running() -> Iterator[Callable[[ModelLearner], ModelLearner]]:
+    started: list[ModelLearner] = []
 
-    def start(worker: Worker) -> Worker:
+    def start(worker: ModelLearner) -> ModelLearner:
         started.append(worker)
         worker.start()
         return worker
@@ -164,18 +166,18 @@ def running() -> Iterator[Callable[[Worker], Worker]]:
         worker.join()
 
 
-def stop(worker: Worker) -> None:
+def stop(worker: ModelLearner) -> None:
     worker.stop()
     worker.join()
-    assert worker.standing.failure is None
+    assert worker.status.failure is None
 
 
 def test_versions_come_at_their_numbers_and_score_as_the_model_does(
-    room: Room, running: Callable[[Worker], Worker]
+    room: Room, running: Callable[[ModelLearner], ModelLearner]
 ) -> None:
     room.send(0, 1_700, end=True)
     worker = running(room.worker())
-    eventually(lambda: worker.standing.published == 1_700)
+    eventually(lambda: worker.status.published == 1_700)
     stop(worker)
     versions = room.versions()
     assert [version.examples for version in versions] == [500, 1_000, 1_500, 1_700]
@@ -196,54 +198,56 @@ def test_versions_come_at_their_numbers_and_score_as_the_model_does(
     assert [point.examples for point in report.points] == [1_000]
 
 
-def test_a_stopped_learner_goes_on_from_its_checkpoint(room: Room, running: Callable[[Worker], Worker]) -> None:
+def test_a_stopped_learner_goes_on_from_its_checkpoint(
+    room: Room, running: Callable[[ModelLearner], ModelLearner]
+) -> None:
     room.send(0, 730)
     first = running(room.worker())
-    eventually(lambda: first.standing.learned == 730)
+    eventually(lambda: first.status.learned == 730)
     stop(first)
     assert room.saved() == (730, bare(730))
     second = running(room.worker("two"))
     room.send(730, 1_000)
-    eventually(lambda: second.standing.published == 1_000)
+    eventually(lambda: second.status.published == 1_000)
     stop(second)
-    assert second.standing.learned == 270
+    assert second.status.learned == 270
     assert room.saved() == (1_000, bare(1_000))
     assert [version.examples for version in room.versions()] == [500, 1_000]
 
 
 def test_a_learner_that_is_stopped_amid_a_message_learns_it_to_its_end_and_nothing_twice(
-    room: Room, running: Callable[[Worker], Worker]
+    room: Room, running: Callable[[ModelLearner], ModelLearner]
 ) -> None:
     room.send(0, 2_000, size=700, end=True)
     first = room.worker()
-    first._outside = replace(first._outside, versions=_StopAt(room.client, room.topics.models, first, 1_000))
+    first._connections = replace(first._connections, versions=_StopAt(room.client, room.topics.models, first, 1_000))
     running(first).join()
-    assert first.standing.failure is None
-    assert first.standing.learned == 1_400
+    assert first.status.failure is None
+    assert first.status.learned == 1_400
     assert room.saved() == (1_400, bare(1_400))
     second = running(room.worker())
-    eventually(lambda: second.standing.published == 2_000)
+    eventually(lambda: second.status.published == 2_000)
     stop(second)
-    assert second.standing.learned == 600
+    assert second.status.learned == 600
     assert room.saved() == (2_000, bare(2_000))
     assert [version.examples for version in room.versions()] == [500, 1_000, 1_500, 2_000]
 
 
 def test_another_learner_takes_over_once_it_has_learned_what_the_former_had(
-    room: Room, running: Callable[[Worker], Worker]
+    room: Room, running: Callable[[ModelLearner], ModelLearner]
 ) -> None:
     room.send(0, 1_700, end=True)
     first = running(room.worker())
-    eventually(lambda: first.standing.published == 1_700)
+    eventually(lambda: first.status.published == 1_700)
     stop(first)
     former = room.model
     room.model = msgspec.structs.replace(former, learner="another", publish_examples=1_000)
     # It reads its log as a standby, and then as the owner.
     second = running(room.worker())
-    eventually(lambda: second.standing.learned == 1_700)
+    eventually(lambda: second.status.learned == 1_700)
     assert [version.definition for version in room.versions()] == [former.hash] * 4
     room.send(1_700, 1_900)
-    eventually(lambda: second.standing.learned == 1_900)
+    eventually(lambda: second.status.learned == 1_900)
     stop(second)
     _, *published = room.versions()[3:]
     assert published[0].examples == 1_700
@@ -254,35 +258,35 @@ def test_another_learner_takes_over_once_it_has_learned_what_the_former_had(
 
 
 def test_a_changed_model_takes_over_after_as_many_examples_as_declared(
-    room: Room, running: Callable[[Worker], Worker]
+    room: Room, running: Callable[[ModelLearner], ModelLearner]
 ) -> None:
     room.send(0, 500)
     stopped = running(room.worker())
-    eventually(lambda: stopped.standing.published == 500)
+    eventually(lambda: stopped.status.published == 500)
     stop(stopped)
     former = room.model
     room.model = msgspec.structs.replace(former, learner="another", takeover=1_200)
     second = running(room.worker())
     room.send(500, 1_000)
-    eventually(lambda: second.standing.published == 1_000)
-    assert second.standing.takeover == Takeover(former.hash, 1_200)
+    eventually(lambda: second.status.published == 1_000)
+    assert second.status.takeover == Takeover(former.hash, 1_200)
     stop(second)
     # A restart keeps all of this.
     third = running(room.worker())
     room.send(1_000, 1_300)
-    eventually(lambda: third.standing.learned == 300)
-    eventually(lambda: third.standing.takeover is None)
+    eventually(lambda: third.status.learned == 300)
+    eventually(lambda: third.status.takeover is None)
     stop(third)
     taken = [(v.examples, v.taken_over) for v in room.versions() if v.definition == room.model.hash]
     assert taken == [(500, False), (1_000, False), (1_200, True)]
     fourth = running(room.worker())
     room.send(1_300, 1_500)
-    eventually(lambda: fourth.standing.published == 1_500)
+    eventually(lambda: fourth.status.published == 1_500)
     assert (room.versions()[-1].examples, room.versions()[-1].taken_over) == (1_500, True)
 
 
-def test_the_end_of_a_shorter_log_is_enough(room: Room, running: Callable[[Worker], Worker]) -> None:
-    versions = Versions(room.client, room.topics.models)
+def test_the_end_of_a_shorter_log_is_enough(room: Room, running: Callable[[ModelLearner], ModelLearner]) -> None:
+    versions = VersionPublisher(room.client, room.topics.models)
     former = msgspec.structs.replace(room.model, learner="former")
     versions.publish(
         models_pb2.ModelVersion(
@@ -297,7 +301,7 @@ def test_the_end_of_a_shorter_log_is_enough(room: Room, running: Callable[[Worke
     versions.close()
     room.send(0, 700)
     worker = running(room.worker())
-    eventually(lambda: worker.standing.published == 700)
+    eventually(lambda: worker.status.published == 700)
     stop(worker)
     current = [version for version in room.versions() if version.definition == room.model.hash]
     assert [(version.examples, version.taken_over) for version in current] == [(500, False), (700, True)]
@@ -305,11 +309,11 @@ def test_the_end_of_a_shorter_log_is_enough(room: Room, running: Callable[[Worke
 
 @pytest.mark.parametrize("loss", ["gone", "corrupt", "older"])
 def test_a_lost_checkpoint_is_learned_again_from_the_log(
-    room: Room, running: Callable[[Worker], Worker], loss: str
+    room: Room, running: Callable[[ModelLearner], ModelLearner], loss: str
 ) -> None:
     room.send(0, 900)
     first = running(room.worker())
-    eventually(lambda: first.standing.learned == 900)
+    eventually(lambda: first.status.learned == 900)
     stop(first)
     for path in room.data.iterdir():
         if loss == "gone" or (loss == "older" and path.suffix == ".ckpt"):
@@ -318,26 +322,28 @@ def test_a_lost_checkpoint_is_learned_again_from_the_log(
             path.write_bytes(path.read_bytes()[:-1] + b"?")
     second = running(room.worker("two"))
     room.send(900, 1_200)  # everything before is acknowledged: the broker delivers only this
-    eventually(lambda: second.standing.examples == 1_200)
+    eventually(lambda: second.status.examples == 1_200)
     stop(second)
     assert room.saved() == (1_200, bare(1_200))
     # Versions that are already published are not sent again.
     assert [version.examples for version in room.versions()] == [500, 1_000]
 
 
-def test_from_an_older_checkpoint_no_version_is_sent_again(room: Room, running: Callable[[Worker], Worker]) -> None:
+def test_from_an_older_checkpoint_no_version_is_sent_again(
+    room: Room, running: Callable[[ModelLearner], ModelLearner]
+) -> None:
     room.send(0, 450)
     first = running(room.worker())
-    eventually(lambda: first.standing.learned == 450)
+    eventually(lambda: first.status.learned == 450)
     stop(first)
     elsewhere = Path(shutil.copytree(room.data, room.data / "elsewhere"))
     second = running(room.worker("two"))
     room.send(450, 1_200)
-    eventually(lambda: second.standing.learned == 750)
+    eventually(lambda: second.status.learned == 750)
     stop(second)
     third = running(room.worker("three", data=elsewhere))
     room.send(1_200, 1_700)
-    eventually(lambda: third.standing.published == 1_500 and third.standing.examples == 1_700)
+    eventually(lambda: third.status.published == 1_500 and third.status.examples == 1_700)
     stop(third)
     # The first two are not sent again: an older version would follow a newer one for a while.
     assert [version.examples for version in room.versions()] == [500, 1_000, 1_500]
@@ -345,20 +351,20 @@ def test_from_an_older_checkpoint_no_version_is_sent_again(room: Room, running: 
 
 
 def test_a_version_that_a_former_owner_sent_late_does_not_stay_the_last(
-    room: Room, running: Callable[[Worker], Worker]
+    room: Room, running: Callable[[ModelLearner], ModelLearner]
 ) -> None:
     room.send(0, 1_200)
     first = running(room.worker())
-    eventually(lambda: first.standing.learned == 1_200)
+    eventually(lambda: first.status.learned == 1_200)
     stop(first)
     older, newer = room.versions()
-    former = Versions(room.client, room.topics.models)
+    former = VersionPublisher(room.client, room.topics.models)
     former.publish(older)
     former.flush()
     former.close()
     second = running(room.worker("two"))
     room.send(1_200, 1_300)
-    eventually(lambda: second.standing.learned == 100)
+    eventually(lambda: second.status.learned == 100)
     stop(second)
     # Compaction keeps the last one; a learner sends what it has learned itself, not what it has read.
     *before, last = room.versions()
@@ -373,22 +379,22 @@ def test_a_log_tells_how_many_entries_it_has_had(room: Room) -> None:
     assert entries_of(room.client, topic) == 200
     producer = room.client.create_producer(topic)
     for _ in range(20):  # says how far the log is, and holds no entry
-        producer.send(b"", properties={"frontier": "1"})
+        producer.send(b"", properties={"watermark": "1"})
     producer.close()
     assert entries_of(room.client, topic) == 200
 
 
 @pytest.mark.parametrize("claimed", [2**62, 1_250])
 def test_a_version_that_nobody_has_learned_mutes_no_learner(
-    room: Room, running: Callable[[Worker], Worker], claimed: int
+    room: Room, running: Callable[[ModelLearner], ModelLearner], claimed: int
 ) -> None:
     room.send(0, 1_100)
     first = running(room.worker())
-    eventually(lambda: first.standing.learned == 1_100)
+    eventually(lambda: first.status.learned == 1_100)
     stop(first)
     forged = room.versions()[-1]
     forged.examples = claimed
-    writer = Versions(room.client, room.topics.models)
+    writer = VersionPublisher(room.client, room.topics.models)
     writer.publish(forged)
     writer.flush()
     writer.close()
@@ -398,7 +404,7 @@ def test_a_version_that_nobody_has_learned_mutes_no_learner(
     eventually(lambda: 1_100 <= room.versions()[-1].examples <= 1_200)
     assert room.versions()[-1].corrects == (claimed == 1_250)
     room.send(1_200, 1_700)
-    eventually(lambda: second.standing.published == 1_500)
+    eventually(lambda: second.status.published == 1_500)
     stop(second)
     examples = [version.examples for version in room.versions()]
     assert (examples[:3], examples[-1]) == ([500, 1_000, claimed], 1_500)
@@ -406,88 +412,94 @@ def test_a_version_that_nobody_has_learned_mutes_no_learner(
 
 
 def test_a_learner_without_a_checkpoint_rebuilds_though_nothing_comes(
-    room: Room, running: Callable[[Worker], Worker]
+    room: Room, running: Callable[[ModelLearner], ModelLearner]
 ) -> None:
     room.send(0, 600)
     first = running(room.worker())
-    eventually(lambda: first.standing.learned == 600)
+    eventually(lambda: first.status.learned == 600)
     stop(first)
     second = running(room.worker("two", data=room.data / "elsewhere"))
-    eventually(lambda: second.standing.examples == 600)
-    assert second.standing.state == "standby"
+    eventually(lambda: second.status.examples == 600)
+    assert second.status.state == "standby"
     stop(second)
-    assert second.standing.metrics == first.standing.metrics
+    assert second.status.metrics == first.status.metrics
 
 
-def test_a_standby_takes_over_and_the_model_is_the_same(room: Room, running: Callable[[Worker], Worker]) -> None:
+def test_a_standby_takes_over_and_the_model_is_the_same(
+    room: Room, running: Callable[[ModelLearner], ModelLearner]
+) -> None:
     room.send(0, 650)
     active = running(room.worker("active"))
-    eventually(lambda: active.standing.learned == 650)
+    eventually(lambda: active.status.learned == 650)
     both = active, running(room.worker("standby"))
     # The broker may give the newcomer what has not been acknowledged yet, and with it the log.
-    eventually(lambda: sorted(worker.standing.state for worker in both) == ["learning", "standby"])
-    owner, standby = sorted(both, key=lambda worker: worker.standing.state)
+    eventually(lambda: sorted(worker.status.state for worker in both) == ["learning", "standby"])
+    owner, standby = sorted(both, key=lambda worker: worker.status.state)
     stop(owner)
     room.send(650, 1_000)
-    eventually(lambda: standby.standing.published == 1_000)
-    assert standby.standing.state == "learning"
+    eventually(lambda: standby.status.published == 1_000)
+    assert standby.status.state == "learning"
     stop(standby)
     assert room.saved() == (1_000, bare(1_000))
 
 
-def test_a_fenced_learner_saves_and_publishes_nothing(room: Room, running: Callable[[Worker], Worker]) -> None:
+def test_a_fenced_learner_saves_and_publishes_nothing(
+    room: Room, running: Callable[[ModelLearner], ModelLearner]
+) -> None:
     room.send(0, 450)
     worker = running(room.worker())
-    eventually(lambda: worker.standing.learned == 450 and room.saved()[0] == 450)
+    eventually(lambda: worker.status.learned == 450 and room.saved()[0] == 450)
     Fences(room.store, room.topics.loop).acquire("learner-bananas")  # another one takes over
     before = room.saved()
     held = _Held(Fences(room.store, room.topics.loop))
-    worker._outside = Outside(
-        worker._outside.client,
-        worker._outside.topic,
+    worker._connections = Connections(
+        worker._connections.client,
+        worker._connections.topic,
         held,
-        worker._outside.reports,
-        worker._outside.versions,
+        worker._connections.reports,
+        worker._connections.versions,
     )
     room.send(450, 600)
     assert held.asked.wait(scaled(60))  # it was refused, gave up ownership, and tries to become the owner again
     assert room.saved() == before
     assert room.versions() == []
     held.open.set()
-    eventually(lambda: worker.standing.published == 500 and worker.standing.examples == 600)
+    eventually(lambda: worker.status.published == 500 and worker.status.examples == 600)
     stop(worker)
     assert room.saved() == (600, bare(600))
 
 
-def test_a_full_disk_is_told_and_nothing_is_acknowledged(room: Room, running: Callable[[Worker], Worker]) -> None:
+def test_a_full_disk_is_told_and_nothing_is_acknowledged(
+    room: Room, running: Callable[[ModelLearner], ModelLearner]
+) -> None:
     disk = _FullDisk(room.data, room.model)
     room.send(0, 600)
     worker = running(room.worker(checkpoints=disk))
-    eventually(lambda: "No space left" in worker.standing.note)
-    eventually(lambda: worker.standing.learned == 600)
+    eventually(lambda: "No space left" in worker.status.note)
+    eventually(lambda: worker.status.learned == 600)
     stop(worker)
     assert room.saved() == (0, "")
     again = running(room.worker("again"))
-    eventually(lambda: again.standing.learned == 600)
+    eventually(lambda: again.status.learned == 600)
     stop(again)
     assert room.saved() == (600, bare(600))
 
 
 def test_a_version_comes_each_declared_seconds_though_examples_are_few(
-    room: Room, running: Callable[[Worker], Worker]
+    room: Room, running: Callable[[ModelLearner], ModelLearner]
 ) -> None:
     room.model = msgspec.structs.replace(room.model, publish_after=50_000)
     room.send(0, 70)
     worker = running(room.worker())
-    eventually(lambda: worker.standing.published == 70)
+    eventually(lambda: worker.status.published == 70)
     room.send(70, 130)
-    eventually(lambda: worker.standing.published == 130)
+    eventually(lambda: worker.status.published == 130)
     stop(worker)
     assert room.versions()[-1].examples == 130
 
 
 def test_served_quality_is_that_of_the_predictions_on_their_topic(
-    room: Room, running: Callable[[Worker], Worker]
+    room: Room, running: Callable[[ModelLearner], ModelLearner]
 ) -> None:
     """Send half of the predictions late, and let another learner continue with the second half of the log."""
     topic = room.topics.predictions(room.model.name)
@@ -504,8 +516,8 @@ def test_served_quality_is_that_of_the_predictions_on_their_topic(
         producer.send(payload, properties=header(payload, definition=room.model.hash))
         producer.close()
 
-    def served(worker: Worker) -> float:
-        return worker.standing.metrics.get("served", 0.0)
+    def served(worker: ModelLearner) -> float:
+        return worker.status.metrics.get("served", 0.0)
 
     serve(0, 200)
     room.send(0, 400)
@@ -517,23 +529,23 @@ def test_served_quality_is_that_of_the_predictions_on_their_topic(
     room.send(400, 700)
     serve(400, 600)
     second = running(room.worker("two", predictions=(topic,)))
-    eventually(lambda: served(second) == 600 and second.standing.examples == 700)
-    assert second.standing.metrics["unserved"] == 100
+    eventually(lambda: served(second) == 600 and second.status.examples == 700)
+    assert second.status.metrics["unserved"] == 100
     truth = _LABELS[:600] > 0.5
     losses = -np.log(np.where(truth, scores, 1 - scores))
-    assert second.standing.metrics["served_log_loss"] == pytest.approx(losses.mean(), rel=1e-9)
+    assert second.status.metrics["served_log_loss"] == pytest.approx(losses.mean(), rel=1e-9)
     report = QualityBoard(room.store, room.topics.loop).read(room.model.name)
     assert report is not None
-    assert report.metrics == second.standing.metrics
+    assert report.metrics == second.status.metrics
 
 
-def test_a_hole_in_the_log_is_refused(room: Room, running: Callable[[Worker], Worker]) -> None:
+def test_a_hole_in_the_log_is_refused(room: Room, running: Callable[[ModelLearner], ModelLearner]) -> None:
     room.send(0, 100)
     room.send(101, 200)
     worker = running(room.worker())
-    eventually(lambda: worker.standing.failure)
-    assert "expected place 200 next" in str(worker.standing.failure)
-    assert worker.standing.state == "failed"
+    eventually(lambda: worker.status.failure)
+    assert "expected place 200 next" in str(worker.status.failure)
+    assert worker.status.state == "failed"
 
 
 _LOOP = """
@@ -608,7 +620,7 @@ def test_the_process_survives_kill_and_drains_on_sigterm(
         eventually(lambda: versions().get("bananas") == 1_990)
         (status,) = board.read()
         assert status.metrics["bananas"]["examples"] == 1_990
-        assert status.frontier is Rest.ENDED
+        assert status.watermark is Inactive.ENDED
         process.send_signal(signal.SIGTERM)
         assert process.wait(scaled(60)) == 0
         assert board.read() == []
@@ -646,10 +658,10 @@ class _Held:
         self._inner.check(work, epoch)
 
 
-class _StopAt(Versions):
+class _StopAt(VersionPublisher):
     """A publisher that stops the learner at one of its versions."""
 
-    def __init__(self, client: pulsar.Client, topic: str, worker: Worker, examples: int) -> None:
+    def __init__(self, client: pulsar.Client, topic: str, worker: ModelLearner, examples: int) -> None:
         super().__init__(client, topic)
         self._worker, self._examples = worker, examples
 

@@ -17,7 +17,7 @@ from headrace.runtime.pulsar.producer import Producer
 from headrace.runtime.pulsar.provisioning import provision
 from headrace.v1 import models_pb2
 from headrace.wire.topics import Topics
-from headrace_learner.publishing import Versions
+from headrace_learner.pulsar.version_publisher import VersionPublisher
 from tests.brokers import Place
 from tests.deadline import until
 
@@ -133,7 +133,7 @@ def test_of_versions_the_newest_of_each_definition_stays(
     assert "__compaction" in admin.stats(topic).subscriptions
     client = pulsar.Client(official_place.url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
     [model] = loop.models
-    versions = Versions(client, topic)
+    versions = VersionPublisher(client, topic)
     for examples in (100, 200, 300):
         for definition in ("older", model.hash):
             version = models_pb2.ModelVersion(model="m", definition=definition, examples=examples)

@@ -26,7 +26,7 @@ from tests.brokers import Place
 from tests.deadline import scaled, until
 from tests.integration.scoring import Running, running
 from tests.unit.scorer.support import FRAUD, NOW, SECOND, SORT, WORTH, event, version
-from tests.unit.scorer.test_stream import properties, vectors
+from tests.unit.scorer.test_stream_scorer import properties, vectors
 
 AT = NOW - 10 * SECOND
 
@@ -157,7 +157,7 @@ def test_versions_are_swapped_under_load_without_a_failed_request(scorer: Runnin
     assert len(list(itertools.groupby(sorted(seen)))) >= 9
 
 
-def test_the_features_topic_is_scored_with_its_epochs_and_frontiers(scorer: Running) -> None:
+def test_the_features_topic_is_scored_with_its_epochs_and_watermarks(scorer: Running) -> None:
     before = scorer.counter("predictions")
     scorer.send(
         scorer.topics.features("fraud"),
@@ -171,7 +171,7 @@ def test_the_features_topic_is_scored_with_its_epochs_and_frontiers(scorer: Runn
     until(lambda: scorer.counter("predictions") == before + 5)
     found = scorer.read(
         scorer.topics.predictions("fraud"),
-        lambda messages: any(message.properties().get("reached") == "70" for message in messages),
+        lambda messages: any(message.properties().get("release_watermark") == "70" for message in messages),
     )
     streamed = [message for message in found if "epoch" in message.properties()]
     ids = [
@@ -182,7 +182,7 @@ def test_the_features_topic_is_scored_with_its_epochs_and_frontiers(scorer: Runn
     ]
     assert ids == [("e3", "1"), ("e4", "1"), ("e5", "1"), ("e6", "2"), ("e7", "2")]
     assert "1" in {message.properties().get("marker") for message in streamed}
-    until(lambda: scorer.status is not None and scorer.status.frontier == 70)
+    until(lambda: scorer.status is not None and scorer.status.watermark == 70)
 
 
 def test_what_cannot_be_read_becomes_a_dead_letter(scorer: Running) -> None:
@@ -190,7 +190,7 @@ def test_what_cannot_be_read_becomes_a_dead_letter(scorer: Running) -> None:
     (message,) = scorer.read(scorer.topics.dead_letters, lambda messages: len(messages) == 1)
     letter = dead_letter_pb2.DeadLetter.FromString(message.data())
     assert (letter.event, letter.service, letter.topic) == (b"junk", "scorer", scorer.topics.features("fraud"))
-    until(lambda: scorer.status is not None and scorer.status.frontier == 80)
+    until(lambda: scorer.status is not None and scorer.status.watermark == 80)
 
 
 def test_a_named_request_is_logged_with_its_vector(scorer: Running) -> None:

@@ -17,7 +17,7 @@ from tests.brokers import Place
 from tests.deadline import scaled, until
 from tests.integration.scoring import Running, running
 from tests.unit.scorer.support import FRAUD, NOW, event, version
-from tests.unit.scorer.test_stream import properties, vectors
+from tests.unit.scorer.test_stream_scorer import properties, vectors
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,9 @@ def test_a_second_scorer_takes_over_where_the_first_one_ends(tmp_path: Path, pla
                 second.send(second.topics.features("fraud"), later[18:])
                 read = second.read(
                     second.topics.predictions("fraud"),
-                    lambda messages: any(message.properties().get("reached") == "390" for message in messages),
+                    lambda messages: any(
+                        message.properties().get("release_watermark") == "390" for message in messages
+                    ),
                 )
         accepted, ids, sent = Accepted(), [], []
         for message in read:

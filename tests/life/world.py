@@ -17,7 +17,7 @@ from headrace import compiler, embedded
 from headrace.client import IngestClient
 from headrace.embedded.processes import SERVICES
 from headrace_learner.checkpoint import Checkpoints
-from headrace_learner.statehash import state_hash
+from headrace_learner.state_hash import state_hash
 from tests.deadline import measured, scaled, until
 from tests.life.loops import IDLE_S, source
 from tests.life.plan import HISTORY, RESTARTED, Action, Change, Compare, Mark, Pause, Restart, Write

@@ -168,7 +168,7 @@ class VectorCheck:
             if entry.published < assembled - self._tolerance.delivery:
                 return [f"{what}, published {(assembled - entry.published) / 1e6:.3f} s before"]
             if not self._rested(view.stream, entry.partition, assembled):
-                return [f"{what}, though partition {entry.partition} of {view.stream} did not rest"]
+                return [f"{what}, though partition {entry.partition} of {view.stream} was not idle"]
         return []
 
     def _rested(self, stream: str, partition: int, at: int) -> bool:

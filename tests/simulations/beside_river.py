@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace_learner.statehash import state_hash
+from headrace_learner.state_hash import state_hash
 from tests.oracle.delayed import Evaluation, Floats, Questions, Ruler, figures, row_of
 from tests.simulations.recorded import Recorded
 

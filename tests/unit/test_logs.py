@@ -5,39 +5,45 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+from headrace.definition import LoopDefinition
+from headrace.wire import compiled_loop
 
 _PROGRAM = """
-import argparse, logging, threading, warnings
-from headrace.runtime import logging as logs
-from headrace.runtime import service as process
+import logging, threading, warnings
+import structlog
 from headrace.errors import Unavailable
+from headrace.runtime.service import Program, run
+from headrace.runtime.settings import ServiceSettings
 
-def serve():
-    logs.configure("learner", "learner-0")
+def app(service):
     logging.getLogger("library").warning("it %s", "says")
     logging.getLogger("library").warning("wrong %d", "number")
     warnings.warn("old")
     thread = threading.Thread(target=lambda: 1 / 0, name="worker")
     thread.start()
     thread.join()
-    import structlog
     structlog.get_logger().info("done", id="\\x1b[2J\\u202e")
     {end}
 
-process.run(argparse.ArgumentParser(prog="headrace-learner"), serve)
+run(Program(name="learner", description="Learn.", settings=ServiceSettings, app=app))
 """
 
 
-def told(end: str) -> list[dict[str, str]]:
-    done = subprocess.run([sys.executable, "-c", _PROGRAM.format(end=end)], capture_output=True, text=True, check=False)
+def told(end: str, directory: Path) -> list[dict[str, str]]:
+    loop = directory / "loop.json"
+    loop.write_bytes(compiled_loop.encode(LoopDefinition("empty", (), (), (), ())))
+    command = [sys.executable, "-c", _PROGRAM.format(end=end), "--loop", str(loop)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.isascii()
     return [json.loads(line) for line in done.stderr.splitlines()]
 
 
-def test_every_line_is_json_whoever_writes_it() -> None:
-    lines = told("raise Unavailable('no broker')")
+def test_every_line_is_json_whoever_writes_it(tmp_path: Path) -> None:
+    lines = told("raise Unavailable('no broker')", tmp_path)
     assert [line["event"] for line in lines] == [
         *("library_message", "library_message", "library_message", "thread_failed", "done", "service_failed")
     ]
@@ -48,8 +54,8 @@ def test_every_line_is_json_whoever_writes_it() -> None:
     assert lines[-1]["reason"] == "no broker"
 
 
-def test_what_ends_the_process_is_json_too() -> None:
-    assert told("{}['nothing']")[-1]["reason"] == "KeyError('nothing')"
+def test_what_ends_the_process_is_json_too(tmp_path: Path) -> None:
+    assert told("{}['nothing']", tmp_path)[-1]["reason"] == "KeyError('nothing')"
 
 
 def test_a_full_disk_behind_the_log_fails_nobody() -> None:

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import InvalidRequest, UnknownName
-from headrace.watermark import ENDED, RESTING, UNKNOWN
+from headrace.watermark import ENDED, IDLE, UNKNOWN
 from headrace.wording import did_you_mean, format_span, format_time, printable, public_address, quoted, shown
 
 HOUR = 3_600_000_000
 
 #: Times outside any calendar, or just inside: sentinels, and those a lateness away from them.
 ODD_TIMES = (
-    *(ENDED, RESTING, UNKNOWN, UNKNOWN + HOUR, UNKNOWN - HOUR, 2**63 - 1, -(2**63)),
+    *(ENDED, IDLE, UNKNOWN, UNKNOWN + HOUR, UNKNOWN - HOUR, 2**63 - 1, -(2**63)),
     *(253_402_300_799_999_999, 253_402_300_800_000_000, -62_135_596_800_000_000, -62_135_596_800_000_001),
 )
 

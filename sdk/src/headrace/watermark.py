@@ -1,6 +1,6 @@
-"""Frontiers that are not times: `ENDED` and `RESTING` for a source that holds nothing back, and `UNKNOWN`.
+"""Watermarks that are not times: `ENDED` and `IDLE` for a source that holds nothing back, and `UNKNOWN`.
 
-`ENDED` and `RESTING` are later than every time, so the minimum of several frontiers ignores such sources.
+`ENDED` and `IDLE` are later than every time, so the minimum of several watermarks ignores such sources.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 ENDED = 2**62
 
 #: The source is idle. More events may follow at any time; idleness makes nothing final.
-RESTING = ENDED - 1
+IDLE = ENDED - 1
 
 #: The source has not reported anything yet.
 UNKNOWN = -ENDED

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from headrace.runtime.redis.pairs import PairStore
+from headrace.runtime.redis.pairs import JoinState, PairStore
 from headrace.runtime.redis.partitions import PartitionStore
 from headrace.runtime.redis.rows import RowStore
 from headrace.wire.tables import decode_log
 from headrace_feature.__main__ import main
-from headrace_feature.joining import JoinWorker
-from headrace_feature.outputs import VectorOutputs
+from headrace_feature.join_log import JoinLog
+from headrace_feature.pulsar.outputs import VectorOutputs
 
 #: Steps whose vectors a process sends before it dies or sleeps. None dies before another one has fallen asleep.
 _STEPS = {"-": 1, "~": 4}
@@ -129,11 +129,11 @@ def make_mortal() -> None:
     after(RowStore, "write", "written")
     after(PartitionStore, "save", "saved")
     after(PairStore, "save", "decided", lambda self, epoch, state, *rest: bool(state.outbox))
-    after(JoinWorker, "_send_outbox", "joined", _sends_answers)
+    after(JoinLog, "send_outbox", "joined", _sends_answers)
 
 
-def _sends_answers(worker: JoinWorker) -> bool:
-    return any(len(decode_log(worker.model, message).answers) for message in worker._state.outbox)
+def _sends_answers(log: JoinLog, state: JoinState) -> bool:
+    return any(len(decode_log(log.model, message).answers) for message in state.outbox)
 
 
 if __name__ == "__main__":

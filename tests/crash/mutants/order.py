@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace_feature.__main__ import main
-from headrace_feature.folding import FoldWorker
-from headrace_feature.outputs import VectorOutputs
+from headrace_feature.fold_worker import FoldWorker
+from headrace_feature.pulsar.outputs import VectorOutputs
 from tests.crash.mutants.mortal import moments
 
 _Call = Callable[[], None]

@@ -13,7 +13,7 @@ from headrace.engine.kernel.partition import Partition, PartitionId, Progress, R
 from headrace.engine.marks import Mark
 from headrace.errors import InvalidEvent
 from headrace.runtime.redis.decisions import _ACCEPTED, Decisions
-from headrace.watermark import RESTING
+from headrace.watermark import IDLE
 
 _accept = Partition.accept
 
@@ -114,7 +114,7 @@ def marks_of_any_time() -> None:
     def credulous(self: Partition, new_mark: Mark, *where: Any) -> InvalidEvent | None:
         reason = mark(self, new_mark, *where)
         if reason is not None and new_mark.time is not None:
-            self.watermark = max(self.watermark, min(new_mark.time, RESTING - 1))
+            self.watermark = max(self.watermark, min(new_mark.time, IDLE - 1))
         return None
 
     Partition.mark = credulous  # type: ignore[method-assign]

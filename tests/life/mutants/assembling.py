@@ -10,7 +10,7 @@ from headrace.engine.kernel.arrays import Ints
 from headrace.engine.kernel.fold import Fold, MadeVectors
 from headrace.engine.kernel.partition import Partition
 from headrace.engine.kernel.timeline import Timeline
-from headrace_feature.outputs import VectorOutputs
+from headrace_feature.pulsar.outputs import VectorOutputs
 
 
 def another_cut() -> None:
@@ -48,10 +48,10 @@ def order_of_arrival() -> None:
 
 def waits_for_nobody() -> None:
     """Assemble a vector as soon as its event arrives."""
-    Partition.frontier = property(lambda self: 2**62)  # type: ignore[assignment]
+    Partition.release_watermark = property(lambda self: 2**62)  # type: ignore[assignment]
 
 
-def rest_is_for_good() -> None:
+def idle_for_good() -> None:
     """Never wait again for a partition that has been idle once."""
     accept = Partition.accept
 
@@ -88,5 +88,5 @@ def some_vectors_unsent() -> None:
 
 FAULTS = {
     mutant.__name__: mutant
-    for mutant in (another_cut, sees_itself, order_of_arrival, waits_for_nobody, rest_is_for_good, some_vectors_unsent)
+    for mutant in (another_cut, sees_itself, order_of_arrival, waits_for_nobody, idle_for_good, some_vectors_unsent)
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace.engine.kernel.join import Decided, Entry, Join, Outcome, Rule, Watermarks
-from headrace_feature.joining import JoinWorker
+from headrace_feature.owned_join import OwnedJoin
 
 
 def bound_excluded() -> None:
@@ -47,17 +47,17 @@ def early_labels_dropped() -> None:
     Join.label = only_to_questions  # type: ignore[method-assign]
 
 
-def _with_watermarks(change: Callable[[JoinWorker, Watermarks], Watermarks]) -> None:
-    watermarks = JoinWorker.watermarks
-    JoinWorker.watermarks = lambda self: change(self, watermarks(self))  # type: ignore[method-assign]
+def _with_watermarks(change: Callable[[OwnedJoin, Watermarks], Watermarks]) -> None:
+    watermarks = OwnedJoin.watermarks
+    OwnedJoin.watermarks = lambda self: change(self, watermarks(self))  # type: ignore[method-assign]
 
 
 def idle_is_complete() -> None:
     """Treat an idle source as one that has ended."""
 
-    def complete(self: JoinWorker, marks: Watermarks) -> Watermarks:
-        questions = min(source.frontier for source in self._features.values())
-        labels = min(partition.frontier for partition in self._partitions.values())
+    def complete(self: OwnedJoin, marks: Watermarks) -> Watermarks:
+        questions = min(topic.release_watermark for topic in self._topics.features.values())
+        labels = min(topic.partition.release_watermark for topic in self._topics.labels.values())
         return Watermarks(questions, labels, marks.release)
 
     _with_watermarks(complete)
@@ -66,7 +66,7 @@ def idle_is_complete() -> None:
 def clock_expires() -> None:
     """Expire by the clock what waits for a label."""
 
-    def by_clock(self: JoinWorker, marks: Watermarks) -> Watermarks:
+    def by_clock(self: OwnedJoin, marks: Watermarks) -> Watermarks:
         return marks._replace(labels=max(marks.labels, time.time_ns() // 1_000))
 
     _with_watermarks(by_clock)
@@ -77,7 +77,7 @@ def questions_watermark_expires_questions() -> None:
     _with_watermarks(lambda self, marks: marks._replace(labels=max(marks.labels, marks.questions)))
 
 
-def rest_releases_nothing() -> None:
+def idle_releases_nothing() -> None:
     """Hold examples back until both streams resume."""
     _with_watermarks(lambda self, marks: marks._replace(release=marks.complete))
 
@@ -106,7 +106,7 @@ FAULTS = {
         idle_is_complete,
         clock_expires,
         questions_watermark_expires_questions,
-        rest_releases_nothing,
+        idle_releases_nothing,
         released_without_a_word,
     )
 }

@@ -14,7 +14,7 @@ import redis
 from headrace import embedded
 from headrace.client import IngestClient, Progress, play
 from headrace.runtime.redis.quality import QualityBoard
-from headrace.wire.times import Rest
+from headrace.wire.times import Inactive
 from tests.deadline import until
 from tests.life.recorder import Tail
 from tests.oracle.record import Message, Streams
@@ -93,8 +93,8 @@ def played(files: Mapping[str, Path], data: Path, say: Say, joiners: int = 0) ->
             stream.finish()
         say(f"sent {result.sent:,} events, {result.stalls} stalls")
         until(
-            lambda: {status.service: status.frontier for status in running.status()},
-            lambda frontiers: frontiers.get("learner") is Rest.ENDED,
+            lambda: {status.service: status.watermark for status in running.status()},
+            lambda watermarks: watermarks.get("learner") is Inactive.ENDED,
             seconds=300,
         )
         seconds = time.monotonic() - start

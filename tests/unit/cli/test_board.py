@@ -10,7 +10,7 @@ from rich.console import Console
 
 from headrace.cli import board
 from headrace.runtime.redis.status import ServiceStatus, TakeoverStatus
-from headrace.wire.times import Rest
+from headrace.wire.times import Inactive
 
 
 def learner() -> ServiceStatus:
@@ -22,7 +22,7 @@ def learner() -> ServiceStatus:
         updated_at=time.time(),
         counters={"examples": 5000, "dead_letters": 1200},
         rates={"examples": 2500.4, "dead_letters": 1.0},
-        frontier=1_000_000_000_000_000,
+        watermark=1_000_000_000_000_000,
         lag_s=3.25,
         versions={"late": 5000},
         metrics={"late": {"roc_auc": 0.75123, "log_loss": 0.47, "scored": 4000.0}},
@@ -100,13 +100,13 @@ def test_a_service_that_does_not_report_is_seen() -> None:
 
 def test_the_end_of_history_is_no_date() -> None:
     status = learner()
-    status.frontier = Rest.ENDED
-    assert board.frontier_text(status) == "the end"
+    status.watermark = Inactive.ENDED
+    assert board.watermark_text(status) == "the end"
 
 
-def test_a_frontier_that_is_not_known_is_left_out() -> None:
+def test_a_watermark_that_is_not_known_is_left_out() -> None:
     status = learner()
-    status.frontier, status.lag_s = None, None
+    status.watermark, status.lag_s = None, None
     (line,) = board.as_lines([status])
     assert line.partition("  ")[2].startswith("learner-0: ready  examples 5,000 ")
 

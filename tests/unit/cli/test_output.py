@@ -79,7 +79,7 @@ def odd(when: int) -> ServiceStatus:
         note=HOSTILE,
         address=HOSTILE,
         updated_at=time.time(),
-        frontier=when,
+        watermark=when,
         newest=when,
         lag_s=abs(when) / 1e6,
         counters={HOSTILE: 1, "late": 1},

@@ -44,16 +44,16 @@ def test_what_is_accepted_or_unread_is_behind() -> None:
 
 
 def test_a_partition_without_a_watermark_holds_its_stream_back() -> None:
-    known = PartitionStatus(owned=True, watermark=HOUR, resting=True)
+    known = PartitionStatus(owned=True, watermark=HOUR, idle=True)
     (stream,) = streams_of([feature(payment_0=known, payment_1=PartitionStatus(owned=True))])
     assert (stream.watermark, stream.held_by) == (None, "payment-1")
 
 
 def test_a_stream_is_idle_once_all_of_it_does() -> None:
-    resting, awake = PartitionStatus(owned=True, resting=True), PartitionStatus(owned=True)
-    (stream,) = streams_of([feature(payment_0=resting, payment_1=PartitionStatus())])
+    idle, awake = PartitionStatus(owned=True, idle=True), PartitionStatus(owned=True)
+    (stream,) = streams_of([feature(payment_0=idle, payment_1=PartitionStatus())])
     assert stream_cells(stream)[""] == "idle"
-    (stream,) = streams_of([feature(payment_0=resting, payment_1=awake)])
+    (stream,) = streams_of([feature(payment_0=idle, payment_1=awake)])
     assert stream_cells(stream)[""] == ""
 
 

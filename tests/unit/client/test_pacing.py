@@ -75,11 +75,11 @@ def test_a_loop_that_moves_slowly_is_waited_for() -> None:
     pace.reached(0)
     for time in range(1, 11):
         pace.sent(1, time)
-    for frontier in range(1, 4):
+    for watermark in range(1, 4):
         clock.time += 4
-        pace.reached(frontier)
+        pace.reached(watermark)
         assert (pace.window(11).events, pace.stalls) == (1, 0)
-        pace.sent(1, 10 + frontier)
+        pace.sent(1, 10 + watermark)
         assert pace.window(11).events == 0
 
 
@@ -91,9 +91,9 @@ def test_a_loop_that_works_off_what_stalled_is_waited_for() -> None:
     clock.time += 5
     assert (pace.window(101).events, pace.stalls) == (10, 1)
     pace.sent(10, 200)
-    for frontier in range(10, 100, 10):
+    for watermark in range(10, 100, 10):
         clock.time += 4
-        pace.reached(frontier)
+        pace.reached(watermark)
         assert (pace.window(201).events, pace.stalls) == (0, 1)
     clock.time += 5
     assert (pace.window(201).events, pace.stalls) == (10, 2)
@@ -107,8 +107,8 @@ def test_without_anybody_to_wait_for_nothing_waits() -> None:
     assert pace.window(1).events > 0
 
 
-def status(service: str, frontier: int | None, instance: str = "1") -> ServiceStatus:
-    return ServiceStatus(service=service, instance=instance, frontier=frontier)
+def status(service: str, watermark: int | None, instance: str = "1") -> ServiceStatus:
+    return ServiceStatus(service=service, instance=instance, watermark=watermark)
 
 
 def test_the_slowest_counts() -> None:

@@ -9,13 +9,13 @@ from rich.console import Console
 from headrace.demo import board
 from headrace.demo.samples import Sample
 from headrace.engine.quality import Point
-from headrace.wire.times import Rest, WireTime
+from headrace.wire.times import Inactive, WireTime
 
 METRICS = {"roc_auc": 0.76, "log_loss": 0.46, "accuracy": 0.8, "prior_log_loss": 0.55, "no_change_accuracy": 0.72}
 SAMPLE = Sample(
     wall_s=61.0,
     played=400_000,
-    frontier=1_368_000_000_000_000,
+    watermark=1_368_000_000_000_000,
     counts=Counter({"feature.events": 390_000, "scorer.dead_letters": 2, "feature.dead_letters": 1}),
     version=120_000,
     metrics={"drift_alarms": 3.0},
@@ -63,11 +63,11 @@ def test_dead_letters_are_those_of_all_services() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frontier", "text"),
-    [(None, "not yet"), (0, "01 Jan 1970"), (Rest.ENDED, "the end")],
+    ("watermark", "text"),
+    [(None, "not yet"), (0, "01 Jan 1970"), (Inactive.ENDED, "the end")],
 )
-def test_a_date_is_told_where_there_is_one(frontier: WireTime, text: str) -> None:
-    assert board.date(frontier) == text
+def test_a_date_is_told_where_there_is_one(watermark: WireTime, text: str) -> None:
+    assert board.date(watermark) == text
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from headrace.watermark import ENDED, UNKNOWN
 from headrace.wire.deduplication import Accepted
 from headrace.wire.position import Position
 from headrace.wire.topics import END
-from headrace_feature.folding import FoldWorker
-from headrace_feature.outputs import OutputReached
+from headrace_feature.fold_worker import FoldWorker
+from headrace_feature.pulsar.outputs import OutputReached
 from tests.unit.engine.kernel.test_fold import Event
 
 
@@ -201,7 +201,7 @@ class Outputs:
 
     def reached(self, model: ModelDefinition, source: PartitionId, reached: OutputReached) -> None:
         if self._reader(model.name, source).mark(self._epochs[source]):
-            self._world.told[model.name, source] = reached.frontier
+            self._world.told[model.name, source] = reached.release_watermark
             self._world.watermarks[model.name, source] = reached.watermark
 
     def flush(self) -> None:
@@ -243,10 +243,10 @@ def worker(
         Rows(world),  # type: ignore[arg-type]
         Partitions(world),  # type: ignore[arg-type]
         Outputs(world),  # type: ignore[arg-type]
-        Refused(world),  # type: ignore[arg-type]
-        Counts(world),  # type: ignore[arg-type]
-        max_rows,
-        clock,
+        refusals=Refused(world),  # type: ignore[arg-type]
+        heartbeat=Counts(world),  # type: ignore[arg-type]
+        max_rows=max_rows,
+        clock=clock,
     )
 
 
@@ -273,9 +273,9 @@ def messages(places: Sequence[int], payloads: Sequence[bytes], published: int = 
     return Batch([Position(place, 0, -1) for place in places], list(payloads), [{} for _ in places], [published] * size)
 
 
-def promise(place: int, frontier: int = ENDED) -> Batch:
-    """Promise that no event before `frontier` follows; by default that the history ends."""
-    note = {END: "1"} if frontier == ENDED else {MARK: str(frontier)}
+def promise(place: int, time: int = ENDED) -> Batch:
+    """Promise that no event before a time follows; by default that the history ends."""
+    note = {END: "1"} if time == ENDED else {MARK: str(time)}
     return Batch([Position(place, 0, -1)], [b""], [note], [0])
 
 
@@ -284,5 +284,5 @@ def feed(fold: FoldWorker, partition: PartitionId, events: Sequence[tuple[int, E
 
 
 def accept(fold: FoldWorker, partition: PartitionId, read: Batch) -> None:
-    """Give the owner a batch, as read in its tenure."""
-    fold.accept(partition, fold._epochs[partition], fold.decode(partition, read))
+    """Give the owner a batch, as read since its takeover."""
+    fold.accept(partition, fold._ownership.partitions[partition].epoch, fold.decode(partition, read))

@@ -18,11 +18,11 @@ from headrace.errors import CorruptState, Fenced
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.redis.decisions import Tally, decode
 from headrace.runtime.redis.partitions import view_names
-from headrace.watermark import ENDED, RESTING
+from headrace.watermark import ENDED, IDLE
 from headrace.wire.position import START as LOG_START
 from headrace.wire.position import Position
 from headrace.wire.topics import CALL
-from headrace_feature.folding import FoldWorker
+from headrace_feature.fold_worker import FoldWorker
 from tests.unit.engine.kernel.test_fold import LATENESS, SECOND, START, Event, logs, loop
 from tests.unit.feature.folds import (
     Crash,
@@ -172,16 +172,16 @@ def test_a_worker_that_loses_its_partition_amid_a_step_gives_up_all() -> None:
     assert not zombie.owns(B, 1)
 
 
-def test_what_was_read_in_an_earlier_tenure_is_left() -> None:
+def test_what_was_read_before_an_earlier_takeover_is_ignored() -> None:
     world, definition, events = World(), loop(), logs(timeline(), 1)
     fold = worker(world, definition)
     late = fold.decode(A, batch(events[A][5:9]))
     former = fold.take_over(A)
     now = fold.take_over(A)
     fold.accept(A, former.epoch, late)
-    assert not fold.full(A, bound=-1)
+    assert not fold.is_full(A, bound=-1)
     fold.accept(A, now.epoch, late)
-    assert fold.full(A, bound=-1) or fold.pulse < 0.1
+    assert fold.is_full(A, bound=-1) or fold.pulse < 0.1
 
 
 def test_what_is_refused_is_done_and_refused_once() -> None:
@@ -229,7 +229,7 @@ def silent(world: World, definition: LoopDefinition, ends: list[Position]) -> Fo
     fold = worker(world, definition)
     fold.take_over(A)
     for end in ends:
-        fold.rest(B, end)
+        fold.note_silence(B, end)
     feed(fold, A, [(10, Event("a", "new", START + 60 * SECOND, "p", 1.0))], ENDED)
     fold.step()
     return fold
@@ -257,7 +257,7 @@ def test_a_partition_that_is_done_and_silent_holds_nobody_back_whoever_owned_it(
     former.take_over(B)
     feed(former, A, [], ENDED)
     feed(former, B, [(0, Event("b", "0", START, "p", 1.0))])
-    former.rest(B, Position(0, 0, -1))
+    former.note_silence(B, Position(0, 0, -1))
     former.step()
     world.reached[B] = Reached(START, START)  # the owner ended before it could report that b is idle
     silent(world, definition, ends)
@@ -274,8 +274,8 @@ def two_workers_at_rest(world: World, definition: LoopDefinition) -> tuple[FoldW
     for _ in range(4):
         for fold, partition in ((ours, A), (theirs, B)):
             fold.step()
-            fold.rest(partition, Position(0, 0, -1))
-    assert world.reached[B] == Reached(RESTING, RESTING)
+            fold.note_silence(partition, Position(0, 0, -1))
+    assert world.reached[B] == Reached(IDLE, IDLE)
     return ours, theirs
 
 
@@ -288,7 +288,7 @@ def test_who_was_silent_and_speaks_again_is_waited_for() -> None:
     )
     ours, theirs = two_workers_at_rest(world, definition)
     for _ in range(2):
-        ours.rest(B, Position(0, 0, -1))  # as a standby sees it
+        ours.note_silence(B, Position(0, 0, -1))  # as a standby sees it
     feed(theirs, B, [(1, Event("b", "b1", START + 60 * SECOND, "p", 7.0))])
     theirs.step()
     feed(ours, A, [(1, Event("a", "a1", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
@@ -315,12 +315,12 @@ def test_the_rest_of_an_owner_that_is_gone_is_not_believed() -> None:
     position = restarted.take_over(A).position
     feed(restarted, A, [(1, Event("a", "a1", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
     for end in (1, 1):  # beyond what is done
-        restarted.rest(B, Position(end, 0, -1))
+        restarted.note_silence(B, Position(end, 0, -1))
     restarted.step()
     assert position == Position(0, 0, -1)
     assert [id for id, _ in world.vectors["m"]] == ["a0"]
     for _ in range(2):
-        restarted.rest(B, Position(0, 0, -1))
+        restarted.note_silence(B, Position(0, 0, -1))
     restarted.step()
     assert [id for id, _ in world.vectors["m"]] == ["a0", "a1"]
 
@@ -335,12 +335,12 @@ def test_one_look_at_the_log_confirms_a_rest_that_was_said(end: Position, made_a
     restarted = worker(world, definition)
     restarted.take_over(A)
     feed(restarted, A, [(1, Event("a", "a1", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
-    restarted.seen(B, end)
+    restarted.note_end(B, end)
     restarted.step()
     assert [id for id, _ in world.vectors["m"]] == ["a0", *(["a1"] if made_at_once else [])]
 
 
-def test_a_rest_said_in_an_earlier_tenure_is_left() -> None:
+def test_silence_from_before_a_takeover_is_ignored() -> None:
     world, definition = World(), loop()
     fold = worker(world, definition)
     for partition in (A, B):
@@ -349,7 +349,7 @@ def test_a_rest_said_in_an_earlier_tenure_is_left() -> None:
     fold.give_up()
     for partition in (A, B):
         fold.take_over(partition)
-    fold.rest(B, Position(0, 0, -1))
+    fold.note_silence(B, Position(0, 0, -1))
     feed(fold, A, [(0, Event("a", "a0", START + 3 * SECOND, "p", 1.0))], ENDED)
     fold.step()
     assert "m" not in world.vectors
@@ -362,14 +362,14 @@ def test_a_partition_that_never_spoke_holds_nobody_back() -> None:
 
 
 def test_a_long_lateness_is_read_through() -> None:
-    """The frontier trails by the lateness: the reader must continue, or nothing ever does."""
+    """The watermark trails by the lateness: the reader must continue, or nothing ever does."""
     fold = worker(World(), loop())
     for partition in (A, B):
         fold.take_over(partition)
     feed(fold, A, [(index, Event("a", f"{index}", START + index, "p", 1.0)) for index in range(20)])
     feed(fold, B, [], START + SECOND)
     fold.step()
-    assert not fold.full(A, bound=10)
+    assert not fold.is_full(A, bound=10)
 
 
 def test_who_waits_for_another_is_read_no_further() -> None:
@@ -378,9 +378,9 @@ def test_who_waits_for_another_is_read_no_further() -> None:
         fold.take_over(partition)
     feed(fold, A, [(index, Event("a", f"{index}", START + index * SECOND, "p", 1.0)) for index in range(20)])
     fold.step()
-    assert fold.full(A, bound=10)
-    assert not fold.full(A, bound=20)
-    assert not fold.full(B, bound=0)
+    assert fold.is_full(A, bound=10)
+    assert not fold.is_full(A, bound=20)
+    assert not fold.is_full(B, bound=0)
 
 
 def test_a_history_that_follows_another_is_aligned_again() -> None:
@@ -465,7 +465,7 @@ def test_rows_that_go_between_the_look_at_others_and_the_read_make_no_vector() -
         world.rows.clear()
         return load(self, needed)
 
-    ours._rows.load = wiped.__get__(ours._rows)  # type: ignore[method-assign]
+    ours._rows._store.load = wiped.__get__(ours._rows._store)  # type: ignore[method-assign]
     while ours.step():
         pass
     assert "m" not in world.vectors
@@ -520,18 +520,18 @@ def test_rows_from_before_a_backfill_of_a_running_loop_are_not_gone_on_with(begu
 
 def test_a_partition_rests_only_when_all_of_it_is_out() -> None:
     fold = worker(World(), loop())
-    assert not fold.rests(A)
+    assert not fold.is_idle(A)
     for partition in (A, B):
         fold.take_over(partition)
     feed(fold, A, [(0, Event("a", "1", START, "p", 1.0))])
-    fold.rest(A, Position(0, 0, -1))
+    fold.note_silence(A, Position(0, 0, -1))
     fold.step()
-    assert not fold.rests(A)
-    fold.rest(B, LOG_START)
-    assert not fold.rests(A)
+    assert not fold.is_idle(A)
+    fold.note_silence(B, LOG_START)
+    assert not fold.is_idle(A)
     finish(fold)
-    assert fold.rests(A)
-    assert fold.frontier() == RESTING
+    assert fold.is_idle(A)
+    assert fold.watermark() == IDLE
 
 
 def waiting_loop() -> LoopDefinition:
@@ -656,9 +656,10 @@ def test_rows_in_memory_are_bounded_by_bytes() -> None:
     fold = worker(world, definition)
     fold.take_over(A)
     rows = next(iter(fold._fold.rows.values()))
-    fold._max_rows, fold._max_bytes = 10**9, 5_000 * rows.row_bytes * len(fold._fold.rows)
-    assert 1_000 < fold._max_rows_of(rows) < 5_000
-    fold._max_bytes = 1
-    assert fold._max_rows_of(rows) == 1_000
-    fold._max_rows = 7
-    assert fold._max_rows_of(rows) == 7
+    memory = fold._rows
+    memory._max_rows, memory._max_bytes = 10**9, 5_000 * rows.row_bytes * len(fold._fold.rows)
+    assert 1_000 < memory.limit(rows) < 5_000
+    memory._max_bytes = 1
+    assert memory.limit(rows) == 1_000
+    memory._max_rows = 7
+    assert memory.limit(rows) == 7

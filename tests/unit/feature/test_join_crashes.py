@@ -48,9 +48,9 @@ class CrashingLog(Log):
 
 
 def history(definition: LoopDefinition) -> dict[str, list[Batch]]:
-    """Return vectors, some of them sent again, with their frontiers; labels, one before its vector and one without."""
+    """Return vectors, some of them sent again, with their watermarks; labels, one before its vector and one without."""
     model = definition.models[0]
-    end = Batch([Position(1, 9, -1)], [b""], [header(b"", definition=model.hash, reached=ENDED)])
+    end = Batch([Position(1, 9, -1)], [b""], [header(b"", definition=model.hash, release_watermark=ENDED)])
     return {
         "features": [vectors(definition, 0, "abc"), vectors(definition, 0, "bc"), vectors(definition, 1, "de"), end],
         "told": [labels(0, "ea"), labels(3, "cdx")],
@@ -62,12 +62,12 @@ def drive(definition: LoopDefinition, pairs: Pairs, log: Log) -> None:
     join = joiner(definition, pairs, log)
     join.begin()
     batches = history(definition)
-    tenures = {topic: join.tenure(topic) for topic in ("features", "told")}
+    takeovers = {topic: join.takeover(topic) for topic in ("features", "told")}
     for place in range(4):
-        for topic, accept in (("features", join.accept_vectors), ("told", join.accept_labels)):
+        for topic in ("features", "told"):
             for batch in batches[topic][place : place + 1]:
-                if fresh := batch.after(tenures[topic].position):
-                    accept(topic, tenures[topic].epoch, fresh)
+                if fresh := batch.after(takeovers[topic].position):
+                    join.accept(topic, takeovers[topic].epoch, fresh)
                     join.step()
     while join.step():
         pass

@@ -18,13 +18,14 @@ from headrace.engine.marks import MARK
 from headrace.errors import CorruptState, Fenced
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.redis.pairs import JoinState, Loaded
-from headrace.watermark import ENDED, RESTING, UNKNOWN
+from headrace.watermark import ENDED, IDLE, UNKNOWN
 from headrace.wire.envelope import Envelope
 from headrace.wire.position import START, Position
 from headrace.wire.tables import Kind, Vectors, decode_log, encode_vectors
 from headrace.wire.topics import END
-from headrace_feature.joining import STEP, JoinWorker
-from headrace_feature.outputs import LogContent
+from headrace_feature.join_worker import JoinWorker
+from headrace_feature.owned_join import STEP, OwnedJoin
+from headrace_feature.pulsar.outputs import LogContent
 from tests.headers import header
 from tests.unit.engine.kernel.waiting import WaitingEntries
 
@@ -121,8 +122,8 @@ class Log:
         self.model = model
         self.payloads: list[bytes] = []
         self.definitions: list[str] = []
-        #: The reported frontiers, each with the number of payloads before it.
-        self.frontiers: list[tuple[int, int]] = []
+        #: The reported release watermarks, each with the number of payloads before it.
+        self.release_watermarks: list[tuple[int, int]] = []
 
     topic = "examples"
 
@@ -139,8 +140,8 @@ class Log:
         if payload:
             self.payloads.append(payload)
             self.definitions.append(envelope.definition)
-        if envelope.reached is not None:
-            self.frontiers.append((len(self.payloads), envelope.reached))
+        if envelope.release_watermark is not None:
+            self.release_watermarks.append((len(self.payloads), envelope.release_watermark))
 
     def flush(self) -> None:
         return None
@@ -179,14 +180,26 @@ class Claim:
 
 def joiner(definition: LoopDefinition, pairs: Pairs, log: Log, lease: Claim | None = None) -> JoinWorker:
     return JoinWorker(
-        definition, definition.models[0], ["features"], ["told"], pairs, log, lease or Claim(), Counts()  # type: ignore[arg-type]
-    )  # fmt: skip
+        definition,
+        definition.models[0],
+        ["features"],
+        ["told"],
+        pairs=pairs,  # type: ignore[arg-type]
+        log=log,  # type: ignore[arg-type]
+        lease=lease or Claim(),  # type: ignore[arg-type]
+        heartbeat=Counts(),  # type: ignore[arg-type]
+    )
+
+
+def owned(join: JoinWorker) -> OwnedJoin:
+    """Return the join that the worker owns."""
+    assert join.owned is not None
+    return join.owned
 
 
 def take(join: JoinWorker, topic: str, batch: Batch) -> None:
-    """Give the join a batch, as read in its tenure."""
-    accept = join.accept_vectors if topic == "features" else join.accept_labels
-    accept(topic, join.tenure(topic).epoch, batch)
+    """Give the join a batch, as read since its takeover."""
+    join.accept(topic, join.takeover(topic).epoch, batch)
 
 
 def vectors(definition: LoopDefinition, entry: int, ids: str, position: Position | None = None) -> Batch:
@@ -245,7 +258,7 @@ def test_vectors_of_streams_and_of_requests_find_their_labels(
     join = worker(definition, Pairs(definition), log)
     take(join, "features", vectors(definition, 0, "abc", position))
     take(join, "told", labels(0, "ca"))
-    join.rest("features", START)
+    join.note_silence("features", START)
     join.step()
     assert examples(definition, log) == [(0, "a", 97.0), (1, "c", 99.0)]
 
@@ -262,7 +275,7 @@ def test_the_first_vector_of_an_id_counts_also_over_a_restart(
     second = worker(definition, pairs, log)
     take(second, "features", vectors(definition, 0, "ab", position))
     take(second, "told", labels(0, "ab"))
-    second.rest("features", START)
+    second.note_silence("features", START)
     second.step()
     assert examples(definition, log) == [(0, "a", 97.0), (1, "b", 98.0)]
 
@@ -272,7 +285,7 @@ def test_a_crash_between_deciding_and_sending_repeats_the_same_message(tmp_path:
     first = worker(definition, pairs, lost)
     take(first, "features", vectors(definition, 0, "ab"))
     take(first, "told", labels(0, "ab"))
-    first.rest("features", START)
+    first.note_silence("features", START)
     first.step()
     log = Log()
     worker(definition, pairs, log)
@@ -285,13 +298,13 @@ def test_a_changed_model_meets_no_pair_of_the_old_one_and_what_was_decided_stays
     before = worker(old, pairs, Log())
     take(before, "features", vectors(old, 0, "abcd"))
     take(before, "told", labels(0, "ab"))
-    before.rest("features", START)
+    before.note_silence("features", START)
     before.step()
     after = worker(new, pairs, log)
     assert log.definitions == [old.models[0].hash]
     take(after, "features", vectors(new, 1, "ef"))
     take(after, "told", labels(10, "cdef"))
-    after.rest("features", START)
+    after.note_silence("features", START)
     after.step()
     assert log.definitions == [old.models[0].hash, new.models[0].hash]
     del log.payloads[0]  # it has the columns of the old model
@@ -308,7 +321,7 @@ def test_labels_find_events_whose_ids_are_integers_however_large(tmp_path: Path)
     payloads = [b'{"id": %d, "at": 5, "yes": true}' % id for id in ids]
     take(join, "told", Batch([Position(1, row, -1) for row in range(3)], payloads, [{}, {}, {}], [0, 0, 0]))
     for topic in ("features", "told"):
-        join.rest(topic, START)
+        join.note_silence(topic, START)
     join.step()
     assert {id for _, id, _ in examples(definition, log)} == {str(id) for id in ids}
 
@@ -323,10 +336,10 @@ def test_labels_do_not_wait_for_requests_to_pause(tmp_path: Path) -> None:
 
 
 def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) -> None:
-    """Their frontier is in the next message; until it arrives, another vector may belong before them."""
+    """Their watermark is in the next message; until it arrives, another vector may belong before them."""
     definition, log = loop(tmp_path, "stream"), Log()
     join = worker(definition, Pairs(definition), log)
-    join.rest("features", START)
+    join.note_silence("features", START)
     take(join, "told", labels(0, "ab"))
     take(join, "features", numbered(definition, ["b"], entry=0))
     join.step()
@@ -335,7 +348,7 @@ def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) ->
     take(
         join,
         "features",
-        Batch([Position(1, 2, -1)], [b""], [header(b"", definition=definition.models[0].hash, reached=9)]),
+        Batch([Position(1, 2, -1)], [b""], [header(b"", definition=definition.models[0].hash, release_watermark=9)]),
     )
     join.step()
     assert [id for _, id, _ in examples(definition, log)] == ["a", "b"]
@@ -347,13 +360,13 @@ def test_a_lost_state_is_made_again_and_what_is_in_the_log_is_not_written_twice(
     first = worker(definition, pairs, log)
     take(first, "features", vectors(definition, 0, "abcd"))
     take(first, "told", labels(0, "abx"))
-    first.rest("features", START)
+    first.note_silence("features", START)
     first.step()
     pairs.begin_anew(JoinState(sequence=2, goals={"features": Position(1, 0, -1).to_bytes()}))
     second = worker(definition, pairs, log)
     take(second, "features", vectors(definition, 0, "abcd"))
     take(second, "told", labels(0, "abxc"))
-    second.rest("features", START)
+    second.note_silence("features", START)
     second.step()
     assert [(seq, id) for seq, id, _ in examples(definition, log)] == [(0, "a"), (1, "b"), (2, "c")]
     assert pairs.state.goals == {}
@@ -380,9 +393,9 @@ def test_what_was_decided_because_a_stream_rested_is_not_written_twice(tmp_path:
     def run(join: JoinWorker) -> None:
         take(join, "features", vectors(definition, 0, "ab"))
         take(join, "told", known(0, ("a", 5), ("b", 6)))
-        join.rest("features", Position(1, 0, -1))
+        join.note_silence("features", Position(1, 0, -1))
         join.step()  # b waits for anything else that may be known at 6
-        join.rest("told", Position(1, 1, -1))
+        join.note_silence("told", Position(1, 1, -1))
         join.step()
 
     run(worker(definition, pairs, log))
@@ -399,9 +412,9 @@ def test_what_more_than_one_step_decides_is_not_written_twice(tmp_path: Path) ->
 
     def run(join: JoinWorker) -> None:
         take(join, "features", numbered(definition, ids))
-        join.rest("features", Position(1, 0, -1))
+        join.note_silence("features", Position(1, 0, -1))
         take(join, "told", known(0, *((id, 5) for id in ids)))
-        join.rest("told", Position(1, size - 1, -1))
+        join.note_silence("told", Position(1, size - 1, -1))
         while join.step():
             pass
 
@@ -422,15 +435,15 @@ def test_a_join_that_is_behind_says_how_far_it_is(tmp_path: Path) -> None:
     take(join, "features", watermark(definition, 1, size))
     take(join, "told", marks(size, size))
     settle(join)
-    frontiers = [frontier for _, frontier in log.frontiers]
-    assert frontiers == sorted(set(frontiers))
-    assert len(frontiers) >= 2 * size // STEP - 1
-    assert frontiers[-1] == size
-    for before, frontier in log.frontiers:
+    release_watermarks = [release_watermark for _, release_watermark in log.release_watermarks]
+    assert release_watermarks == sorted(set(release_watermarks))
+    assert len(release_watermarks) >= 2 * size // STEP - 1
+    assert release_watermarks[-1] == size
+    for before, release_watermark in log.release_watermarks:
         for payload in log.payloads[before:]:
             entries = decode_log(definition.models[0], payload)
             places = np.where(entries.kinds == Kind.QUESTION, entries.times, entries.label_times)
-            assert places.min() >= frontier
+            assert places.min() >= release_watermark
 
 
 def test_what_was_written_after_the_logs_were_read_has_its_number(tmp_path: Path) -> None:
@@ -438,7 +451,7 @@ def test_what_was_written_after_the_logs_were_read_has_its_number(tmp_path: Path
     log = Log(definition.models[0])
     live = worker(definition, pairs, log)
     take(live, "features", vectors(definition, 0, "abc"))
-    live.rest("features", Position(1, 0, -1))
+    live.note_silence("features", Position(1, 0, -1))
     take(live, "told", known(0, ("a", 5), ("x", 6)))
     live.step()
     take(live, "told", known(2, ("b", 7), ("y", 8)))
@@ -446,7 +459,7 @@ def test_what_was_written_after_the_logs_were_read_has_its_number(tmp_path: Path
     lose(pairs, definition, sequence=1)  # the new state knows only of the first entry
     again = worker(definition, pairs, log)
     take(again, "features", vectors(definition, 0, "abc"))
-    again.rest("features", Position(1, 0, -1))
+    again.note_silence("features", Position(1, 0, -1))
     for batch in (known(0, ("a", 5), ("x", 6), ("b", 7), ("y", 8)), known(4, ("c", 9), ("z", 10))):
         take(again, "told", batch)
         again.step()
@@ -470,7 +483,7 @@ def test_who_does_not_hold_the_lease_does_not_join(tmp_path: Path) -> None:
     assert pairs.epoch == 0
     lease.held = True
     assert join.begin()
-    former = join.tenure("features").epoch
+    former = join.takeover("features").epoch
     take(join, "features", vectors(definition, 0, "ab"))
     lease.held = False
     join.step()
@@ -478,16 +491,16 @@ def test_who_does_not_hold_the_lease_does_not_join(tmp_path: Path) -> None:
     lease.held = True
     assert join.begin()
     assert not join.owns(former)
-    assert join.tenure("features").position == START
+    assert join.takeover("features").position == START
 
 
 def test_who_has_not_read_to_the_end_does_not_rest(tmp_path: Path) -> None:
     join = worker(loop(tmp_path, "stream"), Pairs(), Log())
     take(join, "told", labels(0, "a"))
-    join.rest("features", Position(1, 5, -1))
-    assert join.frontier() == UNKNOWN
-    join.rest("features", START)
-    assert join.frontier() == RESTING
+    join.note_silence("features", Position(1, 5, -1))
+    assert owned(join).watermarks().release == UNKNOWN
+    join.note_silence("features", START)
+    assert owned(join).watermarks().release == IDLE
 
 
 def test_a_lease_that_lapses_for_a_moment_loses_nothing(tmp_path: Path) -> None:
@@ -501,7 +514,9 @@ def test_a_lease_that_lapses_for_a_moment_loses_nothing(tmp_path: Path) -> None:
     join.step()
     take(join, "features", vectors(definition, 1, "cd"))
     take(join, "told", labels(0, "abcd"))
-    end = Batch([Position(1, 9, -1)], [b""], [header(b"", definition=definition.models[0].hash, reached=ENDED)], [0])
+    end = Batch(
+        [Position(1, 9, -1)], [b""], [header(b"", definition=definition.models[0].hash, release_watermark=ENDED)], [0]
+    )
     take(join, "features", end)
     join.step()
     assert [id for _, id, _ in examples(definition, log)] == ["a", "c", "b", "d"]
@@ -513,10 +528,10 @@ def test_what_rested_is_awake_for_the_next_one_that_joins(tmp_path: Path) -> Non
     take(join, "features", vectors(definition, 0, "a"))
     take(join, "told", labels(0, "a"))
     for topic, end in (("features", Position(1, 0, -1)), ("told", Position(1, 1, -1))):
-        join.rest(topic, end)
+        join.note_silence(topic, end)
     join.step()
-    assert join.frontier() >= RESTING
-    assert worker(definition, pairs, log).frontier() == UNKNOWN
+    assert owned(join).watermarks().release >= IDLE
+    assert owned(worker(definition, pairs, log)).watermarks().release == UNKNOWN
 
 
 TELLING = """
@@ -551,7 +566,7 @@ def told(entry: int, *events: tuple[str, str, int, bool | None]) -> Batch:
 
 def ended(definition: LoopDefinition, entry: int) -> dict[str, Batch]:
     """Return the messages by which both sources say that nothing more follows."""
-    properties = {"features": header(b"", definition=definition.models[0].hash, reached=ENDED)}
+    properties = {"features": header(b"", definition=definition.models[0].hash, release_watermark=ENDED)}
     properties["told"] = {END: "1"}
     return {topic: Batch([Position(1, entry, -1)], [b""], [header], [0]) for topic, header in properties.items()}
 
@@ -639,7 +654,7 @@ def test_a_join_that_is_full_reads_no_more_of_that_side(tmp_path: Path) -> None:
     assert worker(definition, pairs, log).is_full("features")  # also after a restart
     join = worker(definition, pairs, log)
     take(join, "told", labels(0, "abcdefgh"))
-    join.rest("features", Position(1, 0, -1))
+    join.note_silence("features", Position(1, 0, -1))
     join.step()
     take(join, "told", marks(9, 3 * HOUR))
     take(join, "features", watermark(definition, 9, 3 * HOUR))
@@ -665,7 +680,7 @@ def test_a_full_join_logs_what_is_answered_out_of_its_place(tmp_path: Path) -> N
         pass
     assert len(examples(definition, log)) > 0
     assert not join.is_full("features")
-    assert join.frontier() == UNKNOWN
+    assert owned(join).watermarks().release == UNKNOWN
 
 
 def test_logged_questions_fill_no_bound(tmp_path: Path) -> None:
@@ -674,9 +689,9 @@ def test_logged_questions_fill_no_bound(tmp_path: Path) -> None:
     for entry in range(9):
         ids = [f"{entry}{number}" for number in range(5)]
         take(join, "features", numbered(definition, ids, entry))
-        join.rest("features", Position(1, entry, -1))
+        join.note_silence("features", Position(1, entry, -1))
         take(join, "told", known(5 * entry, *((id, 5) for id in ids)))
-        join.rest("told", Position(1, 5 * entry + 4, -1))
+        join.note_silence("told", Position(1, 5 * entry + 4, -1))
         while join.step():
             pass
         assert not join.is_full("features")
@@ -690,7 +705,7 @@ def marks(entry: int, time: int) -> Batch:
 
 def watermark(definition: LoopDefinition, entry: int, time: int) -> Batch:
     """Return a features topic's report of how far it is."""
-    properties = header(b"", definition=definition.models[0].hash, reached=time, watermark=time)
+    properties = header(b"", definition=definition.models[0].hash, release_watermark=time, watermark=time)
     return Batch([Position(1, entry, -1)], [b""], [properties], [ENDED])
 
 
@@ -699,7 +714,7 @@ def test_silence_expires_nothing_and_a_mark_does(tmp_path: Path) -> None:
     join = worker(definition, pairs, log)
     take(join, "features", vectors(definition, 0, "ab"))
     for topic in ("features", "told"):
-        join.rest(topic, Position(1, 0, -1))
+        join.note_silence(topic, Position(1, 0, -1))
     join.step()
     take(join, "features", watermark(definition, 1, 99 * HOUR))
     join.step()
@@ -708,7 +723,7 @@ def test_silence_expires_nothing_and_a_mark_does(tmp_path: Path) -> None:
     join.step()
     assert pairs.state.weight.questions == 1
     take(join, "told", known(1, ("b", HOUR + 1)))
-    join.rest("told", Position(1, 1, -1))
+    join.note_silence("told", Position(1, 1, -1))
     join.step()
     assert [id for _, id, _ in examples(definition, log)] == ["b"]
 
@@ -736,7 +751,7 @@ def test_the_log_says_how_far_it_is_before_all_is_out(tmp_path: Path) -> None:
     take(join, "told", marks(0, HOUR))
     while join.step():
         pass
-    assert [frontier for _, frontier in log.frontiers] == [STEP - 1, 2 * STEP - 1, HOUR]
+    assert [release_watermark for _, release_watermark in log.release_watermarks] == [STEP - 1, 2 * STEP - 1, HOUR]
 
 
 def declared(folder: Path, label: str, features: str = "[Asked.x]") -> LoopDefinition:

@@ -88,7 +88,7 @@ def _asked(definition: LoopDefinition, entry: int, id: str, at: int) -> Batch:
         [id], np.array([at]), [Position(1, entry, 0).to_bytes()], np.empty((1, 0, 3), np.int64), np.zeros((1, 1)), []
     )
     payload = encode_vectors(model, table)
-    properties = header(payload, definition=model.hash, reached=at - SECOND, watermark=at - SECOND)
+    properties = header(payload, definition=model.hash, release_watermark=at - SECOND, watermark=at - SECOND)
     return Batch([Position(1, entry, -1)], [payload], [properties], [0])
 
 

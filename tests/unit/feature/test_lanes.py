@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from headrace_feature.lanes import Lane
+from headrace_feature.lane import Lane
 
 
 class Idle:

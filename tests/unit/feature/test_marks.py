@@ -13,11 +13,11 @@ from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.redis.status import MarkStatus
 from headrace.watermark import ENDED, UNKNOWN
 from headrace.wire.position import Position
-from headrace_feature.joining import JoinWorker
+from headrace_feature.join_worker import JoinWorker
 from tests.unit.engine.kernel.test_fold import SECOND, START, Event, loop
 from tests.unit.feature.folds import World, accept, feed, messages, payload, promise, worker
 from tests.unit.feature.test_folding import A, B, finish
-from tests.unit.feature.test_joining import HOUR, Log, Pairs, known, take, vectors, watermark
+from tests.unit.feature.test_joining import HOUR, Log, Pairs, known, owned, take, vectors, watermark
 from tests.unit.feature.test_joining import loop as asking
 from tests.unit.feature.test_joining import worker as joiner
 
@@ -90,9 +90,9 @@ def test_no_vector_is_promised_that_an_event_behind_a_withdrawal_makes() -> None
     feed(fold, A, [(2, Event("a", "2", START + HOUR, "p", 1.0))])  # waits for b, with the mark's watermark
     accept(fold, A, said(3, START, **{WITHDRAWN: "", SENDER: "cli:me@here"}))
     feed(fold, A, [(4, Event("a", "3", START + HOUR - SECOND, "p", 1.0))])
-    owned = fold._fold.partitions[A]
-    assert owned.waiting is not None
-    assert owned.watermark_out("m") <= START + HOUR - SECOND
+    state = fold._fold.partitions[A]
+    assert state.waiting is not None
+    assert state.watermark_out("m") <= START + HOUR - SECOND
 
 
 @pytest.mark.parametrize("marks", ["nobody", "cli"])
@@ -203,7 +203,7 @@ def test_a_watermark_of_the_far_future_on_the_features_topic_is_passed_over(tmp_
     take(join, "features", vectors(definition, 1, "a"))
     join.step()
     assert pairs.state.weight.labels == 0
-    assert join.watermarks().questions == UNKNOWN
+    assert owned(join).watermarks().questions == UNKNOWN
 
 
 def test_an_event_of_the_far_future_is_left_out_once_ahead_is_declared() -> None:

@@ -12,7 +12,7 @@ import redis
 from headrace.definition import LoopDefinition
 from headrace.errors import WrongPartitions
 from headrace.runtime.redis.status import Heartbeat, ServiceStatus, StatusBoard
-from headrace_feature.bootstrap import Composition
+from headrace_feature.pulsar.feature_lanes import FeatureLanes
 from headrace_feature.settings import FeatureSettings
 from tests.unit.feature import test_joining
 
@@ -38,12 +38,12 @@ def loop(tmp_path: Path, vectors: str) -> LoopDefinition:
     return msgspec.structs.replace(definition, streams=streams)
 
 
-def service(definition: LoopDefinition, role: str, broker: Any) -> Composition:
+def service(definition: LoopDefinition, role: str, broker: Any) -> FeatureLanes:
     # The store is not used before something is delivered.
     store = redis.Redis()
     heartbeat = Heartbeat(StatusBoard(store, "loop"), ServiceStatus(service="feature", instance="one"))
     settings = FeatureSettings(loop=Path("unused"), role=role)  # type: ignore[arg-type]
-    return Composition(settings, definition, broker, store, heartbeat)
+    return FeatureLanes(settings, definition, client=broker, store=store, heartbeat=heartbeat)
 
 
 @pytest.mark.parametrize("role", ["fold", "join", "all"])
@@ -52,17 +52,17 @@ def test_a_features_topic_with_other_partitions_than_its_stream_is_refused(
     tmp_path: Path, role: str, features: int
 ) -> None:
     broker = Broker(asked=2, told=2, features=features)
-    composition = service(loop(tmp_path, "stream"), role, broker)
+    built = service(loop(tmp_path, "stream"), role, broker)
     with pytest.raises(WrongPartitions, match=f"-m-features has {features} partition.* needs 2, as stream 'asked'"):
-        composition.lanes()
+        built.lanes()
     assert broker.written == []
 
 
 @pytest.mark.parametrize("role", ["fold", "join"])
 def test_a_stream_with_other_partitions_than_declared_is_refused(tmp_path: Path, role: str) -> None:
-    composition = service(loop(tmp_path, "stream"), role, Broker(asked=2, told=1, features=2))
+    built = service(loop(tmp_path, "stream"), role, Broker(asked=2, told=1, features=2))
     with pytest.raises(WrongPartitions, match="-told has 1 partition, but needs 2, as stream 'told' declares"):
-        composition.lanes()
+        built.lanes()
 
 
 def test_vectors_of_requests_stand_anywhere(tmp_path: Path) -> None:

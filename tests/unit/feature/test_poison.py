@@ -17,7 +17,7 @@ from headrace.engine.kernel.partition import PartitionId
 from headrace.engine.kernel.preparation import Folding, Folds
 from headrace.wire.position import Position
 from headrace.wire.topics import END_OF_HISTORY
-from headrace_feature.folding import FoldWorker
+from headrace_feature.fold_worker import FoldWorker
 from tests.unit.engine.kernel.test_fold import SECOND, START, Event, loop
 from tests.unit.feature import test_joining as joining
 from tests.unit.feature.folds import Crash, World, accept, feed, messages, promise, worker
@@ -132,7 +132,7 @@ def test_poison_at_the_end_is_done_and_counts_once_when_it_is_sent_again() -> No
     feed(fold, A, [(0, Event("a", "a0", START, "p", 1.0)), (1, Event("a", "a1", START, POISON, 2.0))])
     end(fold, B)
     finish(fold)
-    fold.rest(A, Position(1, 0, -1))
+    fold.note_silence(A, Position(1, 0, -1))
     finish(fold)
     assert fold.done()[A] == Position(1, 0, -1)
     assert world.refused == [(Position(1, 0, -1), "")]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.consumer import PartitionConsumer
 from headrace.wire.position import Position
-from headrace_feature.lanes import Delivery, Lane, Source, Worker
-from headrace_feature.reading import Silence, SourceReader
+from headrace_feature.lane import Delivery, Lane, LaneWorker
+from headrace_feature.pulsar.partition_reader import PartitionReader, Silence
+from headrace_feature.takeover import Takeover
 
 
 class Clock:
@@ -73,6 +74,36 @@ class SilentConsumer:
         pass
 
 
+class SilentSource:
+    """A source that nobody may take over."""
+
+    name, elected = "s-0", False
+
+    def ready(self) -> bool:
+        return True
+
+    def open(self) -> PartitionConsumer:
+        return cast(PartitionConsumer, SilentConsumer())
+
+    def take_over(self) -> Takeover:
+        raise AssertionError("a silent source must not be taken over")
+
+    def owns(self, epoch: int) -> bool:
+        raise AssertionError(f"nobody owns it in epoch {epoch}")
+
+    def accept(self, epoch: int, batch: Batch) -> None:
+        raise AssertionError(f"it delivers nothing in epoch {epoch}: {batch}")
+
+    def note_silence(self, end: Position) -> None:
+        raise AssertionError(f"the lane notes silence, not the reader: {end}")
+
+    def note_end(self, end: Position) -> None:
+        raise AssertionError(f"the lane notes the end, not the reader: {end}")
+
+    def is_full(self) -> bool:
+        return False
+
+
 def test_a_source_that_brings_nothing_is_looked_at_at_once_and_then_after_its_idle_time() -> None:
     deliveries: list[Delivery] = []
     stopping = threading.Event()
@@ -82,13 +113,11 @@ def test_a_source_that_brings_nothing_is_looked_at_at_once_and_then_after_its_id
         if len(deliveries) == 2:
             stopping.set()
 
-    def never(*_: object) -> Any:
-        raise AssertionError("nobody may take it over")
-
-    lane = Lane("fold", [], cast(Worker, None))
-    opened = cast(PartitionConsumer, SilentConsumer())
-    source = Source("s-0", lambda: True, lambda: opened, never, never, never, never, never)
-    SourceReader(lane, source, 0.01, stopping, put, lambda error: pytest.fail(str(error))).run()
+    lane = Lane("fold", [], cast(LaneWorker, None))
+    reader = PartitionReader(
+        lane, SilentSource(), idle=0.01, stopping=stopping, put=put, fail=lambda error: pytest.fail(str(error))
+    )
+    reader.run()
     lane.close()
     assert [(delivery.end, delivery.silent) for delivery in deliveries] == [
         (Position(3, 7, -1), False),

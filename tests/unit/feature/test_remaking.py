@@ -17,15 +17,15 @@ from headrace.errors import Fenced, Unavailable
 from headrace.history.remaking import ClosedQuestion, OpenQuestion, remake
 from headrace.history.streams import StreamHistory
 from headrace.runtime.pulsar.batch import Batch
-from headrace.watermark import RESTING, UNKNOWN
+from headrace.watermark import IDLE, UNKNOWN
 from headrace.wire.position import START
 from headrace.wire.tables import Kind, LogEntries, decode_log, encode_vectors
-from headrace_feature import remaking
-from headrace_feature.joining import JoinWorker
-from headrace_feature.remaking import Remaking, last_questions
+from headrace_feature import example_remaker
+from headrace_feature.example_remaker import ExampleRemaker, last_questions
+from headrace_feature.join_worker import JoinWorker
 from tests.deadline import until
 from tests.headers import header
-from tests.unit.feature.test_joining import Claim, Counts, Log, Pairs, labels, loop, take, vectors, worker
+from tests.unit.feature.test_joining import Claim, Counts, Log, Pairs, labels, loop, owned, take, vectors, worker
 from tests.unit.history.served import TOPICS, KeptLogs, Message, Served
 from tests.unit.history.test_remaking import LABELS, events, labelled
 
@@ -84,10 +84,10 @@ def joining(definition: LoopDefinition, pairs: Pairs, log: Log, remaking: Callab
         definition.models[0],
         ["features"],
         ["told"],
-        pairs,  # type: ignore[arg-type]
-        log,  # type: ignore[arg-type]
-        Claim(),  # type: ignore[arg-type]
-        Counts(),  # type: ignore[arg-type]
+        pairs=pairs,  # type: ignore[arg-type]
+        log=log,  # type: ignore[arg-type]
+        lease=Claim(),  # type: ignore[arg-type]
+        heartbeat=Counts(),  # type: ignore[arg-type]
         remake=remaking,
     )
     join.begin()
@@ -119,7 +119,7 @@ def changed(folder: Path) -> tuple[LoopDefinition, Pairs, Log]:
     """Return a loop whose features changed, and the store of its join from before."""
     old, new = loop(folder, "stream"), loop(folder, "stream", "[Asked.x.abs()]")
     pairs = Pairs(new)
-    worker(old, pairs, Log())._store({}, [])
+    owned(worker(old, pairs, Log()))._journal.save({}, [])
     return new, pairs, Log(new.models[0])
 
 
@@ -135,7 +135,7 @@ def test_they_are_logged_and_what_is_open_is_joined(tmp_path: Path) -> None:
     assert not pairs.state.remake
     take(join, "features", vectors(definition, 1, "e"))
     take(join, "told", labels(10, "oe"))
-    join.rest("features", START)
+    join.note_silence("features", START)
     while join.step():
         pass
     assert {entry for entry in logged(definition, log) if entry[0] == "answer"} - EXPECTED == {
@@ -173,7 +173,7 @@ def test_after_a_crash_each_is_in_the_log_once(tmp_path: Path, saves: int, sent:
     while again.step():
         pass
     found = logged(definition, log)
-    again.rest("features", START)
+    again.note_silence("features", START)
     assert sorted(found) == sorted(EXPECTED)
     assert not pairs.state.remake
     assert "o" in {name for name, _ in pairs.waiting.load(["o"]).items()}
@@ -183,10 +183,10 @@ def test_a_new_model_or_another_learner_makes_none(tmp_path: Path) -> None:
     definition, log = loop(tmp_path, "stream"), Log()
     pairs = Pairs(definition)
     first = joining(definition, pairs, log, Made)
-    first._store({}, [])
+    owned(first)._journal.save({}, [])
     assert not pairs.state.remake
     model = structs.replace(definition.models[0], learner="another")
-    joining(structs.replace(definition, models=(model,)), pairs, log, Made)._store({}, [])
+    owned(joining(structs.replace(definition, models=(model,)), pairs, log, Made))._journal.save({}, [])
     assert not pairs.state.remake
 
 
@@ -207,7 +207,7 @@ def test_all_that_the_kept_events_hold_is_made() -> None:
     former = definition.models[0]
     model = structs.replace(former, features=former.features[3:])
     definition = structs.replace(definition, models=(model,))
-    thread = Remaking(definition, model, served.logs, TOPICS)
+    thread = ExampleRemaker(definition, model, served.logs, TOPICS)
     found: list[LogEntries] = []
 
     def finished() -> bool:
@@ -245,13 +245,13 @@ class Unreliable:
 
 
 def test_a_broker_that_stops_answering_delays_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remaking, "_RETRY_S", 0.01)
+    monkeypatch.setattr(example_remaker, "_RETRY_S", 0.01)
     served = Served(events(4))
     definition = labelled(served, LABELS["absent"])
     model = structs.replace(definition.models[0], learner="another")
     definition = structs.replace(definition, models=(model,))
     logs, found = Unreliable(served.logs), []
-    thread = Remaking(definition, model, logs, TOPICS)
+    thread = ExampleRemaker(definition, model, logs, TOPICS)
 
     def finished() -> bool:
         while (entries := thread.take()) is not None:
@@ -294,7 +294,7 @@ def test_a_label_that_came_before_the_change_answers_a_question_behind_it(tmp_pa
     take(before, "told", labels(10, "pe"))
     before.step()
     join = joining(new, pairs, log, Made)
-    assert join.tenure("told").position == START
+    assert join.takeover("told").position == START
     join.step()
     assert pairs.state.remake  # closed questions are logged once the labels have been read
     while join.step():
@@ -304,9 +304,9 @@ def test_a_label_that_came_before_the_change_answers_a_question_behind_it(tmp_pa
     while join.step():
         pass
     assert not pairs.state.remake
-    assert join.watermarks().questions < 0
+    assert owned(join).watermarks().questions < 0
     take(join, "features", vectors(new, 1, "e"))
-    join.rest("features", START)
+    join.note_silence("features", START)
     while join.step():
         pass
     found = [entry for entry in logged(new, log) if entry[0] == "answer"]
@@ -317,12 +317,12 @@ def test_a_label_that_came_before_the_change_answers_a_question_behind_it(tmp_pa
 def test_vectors_made_before_a_change_of_the_learner_are_joined_after_it(tmp_path: Path) -> None:
     definition, log = loop(tmp_path, "stream"), Log()
     pairs = Pairs(definition)
-    joining(definition, pairs, log, Made)._store({}, [])
+    owned(joining(definition, pairs, log, Made))._journal.save({}, [])
     model = structs.replace(definition.models[0], learner="another")
     join = joining(structs.replace(definition, models=(model,)), pairs, log, Made)
     take(join, "features", vectors(definition, 1, "e"))
     take(join, "told", labels(10, "e"))
-    join.rest("features", START)
+    join.note_silence("features", START)
     while join.step():
         pass
     assert [entry[1] for entry in logged(definition, log) if entry[0] == "answer"] == ["e"]
@@ -331,21 +331,21 @@ def test_vectors_made_before_a_change_of_the_learner_are_joined_after_it(tmp_pat
 def test_the_log_rests_again_once_everything_is_made(tmp_path: Path) -> None:
     definition, pairs, log = changed(tmp_path)
     join = joining(definition, pairs, log, Made)
-    assert log.frontiers == [(0, UNKNOWN)]
-    join.rest("features", START)
+    assert log.release_watermarks == [(0, UNKNOWN)]
+    join.note_silence("features", START)
     take(join, "told", labels(10, "p"))
     while join.step():
         pass
     size = len(log.payloads)
     assert size > 1
-    assert max(frontier for before, frontier in log.frontiers if before < size) < RESTING
-    assert log.frontiers[-1] == (size, RESTING)
+    assert max(release_watermark for before, release_watermark in log.release_watermarks if before < size) < IDLE
+    assert log.release_watermarks[-1] == (size, IDLE)
 
 
 def test_an_open_question_is_logged_where_nothing_more_comes(tmp_path: Path) -> None:
     definition, pairs, log = changed(tmp_path)
     join = joining(definition, pairs, log, Made)
-    join.rest("features", START)
+    join.note_silence("features", START)
     take(join, "told", labels(10, "p"))
     while join.step():
         pass

@@ -13,8 +13,8 @@ from headrace.engine.kernel.tiles import HEADER_BYTES
 from headrace.errors import Fenced
 from headrace.watermark import ENDED
 from headrace.wire.position import Position
-from headrace_feature.folding import FoldWorker
-from headrace_feature.tenure import Tenure
+from headrace_feature.fold_worker import FoldWorker
+from headrace_feature.takeover import Takeover
 from tests.unit.engine.kernel.test_fold import Event, logs, loop
 from tests.unit.feature.folds import World, batch, promise, worker
 from tests.unit.feature.test_folding import Log, timeline
@@ -23,7 +23,7 @@ PARTITIONS = 3
 
 
 class Reading:
-    """One worker's reading of one partition, in one tenure: it continues even if the worker has lost the partition."""
+    """One worker's reading of one partition, since a takeover: it continues even if the partition has been lost."""
 
     def __init__(self, fold: FoldWorker, partition: PartitionId, log: list[tuple[int, Event]]) -> None:
         self.fold = fold
@@ -39,17 +39,17 @@ class Reading:
         messages = batch(events, ENDED if self._next + size >= len(self._log) else None)
         if not events:
             messages = promise(len(self._log))
-        self.fold.accept(self._partition, self._tenure.epoch, self.fold.decode(self._partition, messages))
+        self.fold.accept(self._partition, self._takeover.epoch, self.fold.decode(self._partition, messages))
         self._next += max(len(events), 1) if messages.properties[-1] == {} else len(self._log) + 1
 
     def begin_again(self) -> None:
         """Start again if the worker has given the partition up, since the broker gives it to this worker again."""
-        if not self.fold.owns(self._partition, self._tenure.epoch):
+        if not self.fold.owns(self._partition, self._takeover.epoch):
             self._take()
 
     def _take(self) -> None:
-        self._tenure: Tenure = self.fold.take_over(self._partition)
-        self._next = self._tenure.position.ledger + 1
+        self._takeover: Takeover = self.fold.take_over(self._partition)
+        self._next = self._takeover.position.ledger + 1
 
 
 class Workers:
@@ -107,7 +107,7 @@ class Workers:
                 reading.feed(50)
             for fold in self.folds:
                 for partition, log in self._events.items():
-                    fold.rest(partition, Position(len(log), 0, -1))
+                    fold.note_silence(partition, Position(len(log), 0, -1))
             quiet = 0 if any(self.step(fold) for fold in self.folds) else quiet + 1
 
 

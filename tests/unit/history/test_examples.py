@@ -34,8 +34,8 @@ def served() -> Served:
     return served
 
 
-def log(served: Served, ids: list[str], shift: int = 0, frontier: int | None = None) -> None:
-    """Log these examples; what is known before `frontier` is complete, by default everything."""
+def log(served: Served, ids: list[str], shift: int = 0, release_watermark: int | None = None) -> None:
+    """Log these examples; what is known before `release_watermark` is complete, by default everything."""
     vectors = {vector.ids[0]: vector for part in served.served() for vector in part}
     outcomes = answers(served)
     for seq, id in enumerate(ids):
@@ -45,8 +45,8 @@ def log(served: Served, ids: list[str], shift: int = 0, frontier: int | None = N
             np.array([time + shift]), np.array([value]), np.ones(1), vector.numbers, vector.categories,
         )  # fmt: skip
         served.logs.add(TOPICS.examples("m"), encode_log(served.model, answer), definition=served.model.hash, epoch="1")
-    reached = str(2**62 if frontier is None else frontier)
-    served.logs.add(TOPICS.examples("m"), b"", definition=served.model.hash, epoch="1", reached=reached)
+    text = str(2**62 if release_watermark is None else release_watermark)
+    served.logs.add(TOPICS.examples("m"), b"", definition=served.model.hash, epoch="1", release_watermark=text)
 
 
 def answers(served: Served) -> dict[str, tuple[int, float]]:
@@ -77,7 +77,7 @@ def test_a_lost_example_is_found(served: Served) -> None:
 
 
 def test_an_example_that_is_not_due_yet_is_not_lost(served: Served) -> None:
-    log(served, ["0"], frontier=QUESTIONS[1].at)
+    log(served, ["0"], release_watermark=QUESTIONS[1].at)
     assert audit(served) == []
 
 

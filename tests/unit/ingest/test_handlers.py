@@ -12,7 +12,7 @@ from headrace.engine.marks import Mark
 from headrace.errors import InvalidEvent, InvalidRequest, Overloaded, Unavailable, UnknownName
 from headrace.runtime.redis.decisions import Refusal, Tally
 from headrace_ingest.admission import Admission
-from headrace_ingest.handlers import MAX_REJECTIONS, Batch, Ingest, Summary
+from headrace_ingest.handlers import MAX_REJECTIONS, EventBatch, Ingest, Summary
 from headrace_ingest.ports import Note
 from tests.unit.ingest.fakes import FakeDecisions, FakeLog
 from tests.unit.ingest.streams import SECOND, event, stream
@@ -26,11 +26,11 @@ class Service:
         self.decisions = FakeDecisions()
         self.ingest = Ingest(admissions, self.log, self.decisions, lambda name, by: self.counts.update({name: by}))
 
-    async def publish_stream(self, *batches: Batch) -> Summary:
+    async def publish_stream(self, *batches: EventBatch) -> Summary:
         return await self.ingest.publish_stream(given(*batches))
 
 
-async def given(*batches: Batch) -> AsyncIterator[Batch]:
+async def given(*batches: EventBatch) -> AsyncIterator[EventBatch]:
     for batch in batches:
         yield batch
 
@@ -86,9 +86,9 @@ async def test_an_unknown_stream_is_told_with_the_known_ones(service: Service) -
 
 async def test_the_valid_ones_beside_the_invalid_go_through_in_order(service: Service) -> None:
     summary = await service.publish_stream(
-        Batch("clicks", [event("a"), b"?", event("b")], mark=Mark(5, "me")),
-        Batch("buys", [event("c")]),
-        Batch("clicks", [event("d", user=1), event("e")], mark=Mark(7, "me")),
+        EventBatch("clicks", [event("a"), b"?", event("b")], mark=Mark(5, "me")),
+        EventBatch("buys", [event("c")]),
+        EventBatch("clicks", [event("d", user=1), event("e")], mark=Mark(7, "me")),
     )
     assert (summary.accepted, summary.rejected) == (4, 2)
     assert [(rejection.stream, rejection.index, rejection.error.field) for rejection in summary.rejections] == [
@@ -106,13 +106,15 @@ async def test_the_valid_ones_beside_the_invalid_go_through_in_order(service: Se
 
 
 async def test_only_the_first_rejections_are_named_and_all_are_buried(service: Service) -> None:
-    summary = await service.publish_stream(Batch("clicks", [b"?"] * 3_000))
+    summary = await service.publish_stream(EventBatch("clicks", [b"?"] * 3_000))
     assert (summary.rejected, len(summary.rejections), len(service.log.letters)) == (3_000, MAX_REJECTIONS, 3_000)
 
 
 async def test_a_stream_is_answered_once_all_is_durable(service: Service) -> None:
     service.log.holding = True
-    call = asyncio.create_task(service.publish_stream(Batch("clicks", [event("a")]), Batch("clicks", [event("b")])))
+    call = asyncio.create_task(
+        service.publish_stream(EventBatch("clicks", [event("a")]), EventBatch("clicks", [event("b")]))
+    )
     await turns()
     assert [entry for _, entry in service.log.written] == ["a", "b"]
     assert not call.done()
@@ -124,11 +126,11 @@ async def test_nothing_is_written_behind_what_failed(service: Service) -> None:
     service.log.holding = True
     more = asyncio.Event()
 
-    async def batches() -> AsyncIterator[Batch]:
-        yield Batch("clicks", [event("a", at=100 * SECOND)])
-        yield Batch("clicks", [b"?"])
+    async def batches() -> AsyncIterator[EventBatch]:
+        yield EventBatch("clicks", [event("a", at=100 * SECOND)])
+        yield EventBatch("clicks", [b"?"])
         await more.wait()
-        yield Batch("clicks", [event("b", at=100 * SECOND)])
+        yield EventBatch("clicks", [event("b", at=100 * SECOND)])
 
     call = asyncio.create_task(service.ingest.publish_stream(batches()))
     await turns()
@@ -152,11 +154,11 @@ async def test_a_full_broker_is_told(service: Service) -> None:
 
 async def test_a_mark_is_a_time(service: Service) -> None:
     with pytest.raises(InvalidRequest, match="mark is -1"):
-        await service.publish_stream(Batch("clicks", [], mark=Mark(-1)))
+        await service.publish_stream(EventBatch("clicks", [], mark=Mark(-1)))
 
 
 async def test_a_mark_goes_before_the_end_of_a_history(service: Service) -> None:
-    await service.publish_stream(Batch("clicks", [event("a")], mark=Mark(5, "me"), end=True))
+    await service.publish_stream(EventBatch("clicks", [event("a")], mark=Mark(5, "me"), end=True))
     assert service.log.written == [("clicks", "a"), ("clicks", Note(Mark(5, "me"))), ("clicks", Note(None))]
 
 
@@ -164,7 +166,8 @@ async def test_a_call_is_answered_with_what_the_owners_decided(service: Service)
     late = Refusal(3, "at", "1970", "later")
     service.decisions.tallies["clicks"] = Tally(accepted=1, repeats=1, rejected=1, late=1, refusals=[late])
     summary = await service.publish_stream(
-        Batch("clicks", [event("a"), b"?", event("b")], decide=True), Batch("clicks", [event("c"), event("d")])
+        EventBatch("clicks", [event("a"), b"?", event("b")], decide=True),
+        EventBatch("clicks", [event("c"), event("d")]),
     )
     assert summary[:2] == (1, 2)
     assert summary[3:] == (1, 1, 1)
@@ -175,5 +178,5 @@ async def test_a_call_is_answered_with_what_the_owners_decided(service: Service)
 
 
 async def test_a_call_that_does_not_ask_waits_for_no_decision(service: Service) -> None:
-    assert (await service.publish_stream(Batch("clicks", [event("a")]))).accepted == 1
+    assert (await service.publish_stream(EventBatch("clicks", [event("a")]))).accepted == 1
     assert (service.log.calls, service.decisions.asked) == ([], [])

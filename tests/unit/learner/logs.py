@@ -93,9 +93,9 @@ def messages(
     turns = list(sizes) or [257]
     while start < len(entries):
         stop = min(start + turns[number % len(turns)], len(entries))
-        frontier = END_OF_HISTORY if end and stop == len(entries) else int(entries.times[stop - 1])
+        release_watermark = END_OF_HISTORY if end and stop == len(entries) else int(entries.times[stop - 1])
         part = entries.take(range(start, stop))
-        yield message(model, part, number, reached=frontier, epoch=1)
+        yield message(model, part, number, release_watermark=release_watermark, epoch=1)
         start, number = stop, number + 1
 
 

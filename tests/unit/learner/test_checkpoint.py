@@ -15,7 +15,7 @@ from headrace.engine.learning import Learning
 from headrace.errors import CorruptState
 from headrace_learner import checkpoint
 from headrace_learner.checkpoint import Checkpoints
-from headrace_learner.statehash import state_hash
+from headrace_learner.state_hash import state_hash
 from tests.unit.learner.logs import Row, definition, log
 
 _ROWS: list[Row] = [{"x": float(row % 7), "y": float(row % 3)} for row in range(60)]

@@ -13,12 +13,12 @@ from river import datasets, linear_model, preprocessing
 from headrace.definition import Task
 from headrace.engine.learning import Learning
 from headrace.errors import CorruptState, LearnerFailed
-from headrace.watermark import RESTING, UNKNOWN
+from headrace.watermark import IDLE, UNKNOWN
 from headrace.wire.envelope import Envelope
 from headrace.wire.message import Message
 from headrace.wire.position import START, Position
 from headrace_learner import checkpoint
-from headrace_learner.statehash import state_hash
+from headrace_learner.state_hash import state_hash
 from headrace_learner.takeover import Takeover
 from tests.unit.learner.logs import Row, alternating, definition, entries_of, log, message
 
@@ -45,7 +45,7 @@ def learn(learning: Learning, messages: list[Message]) -> list[int]:
 def everything(learning: Learning) -> tuple[Any, ...]:
     """Return state, metrics, waiting predictions and progress, except the position, which depends on the messages."""
     progress = learning.progress
-    known = (progress.examples, progress.next_seq, progress.frontier, progress.newest, progress.published)
+    known = (progress.examples, progress.next_seq, progress.release_watermark, progress.newest, progress.published)
     return (state_hash(learning.estimator), learning.quality.dump(), learning.waiting.dump(), known)
 
 
@@ -122,32 +122,32 @@ def test_what_a_superseded_owner_writes_is_dropped() -> None:
         [
             message(_MODEL, entries.take(range(20)), 0, epoch=1),
             Message(Position(1, 1, -1), b"", Envelope(epoch=2, marker=True)),
-            message(_MODEL, zombie.take(range(20, 40)), 2, epoch=1, reached=2**62),
+            message(_MODEL, zombie.take(range(20, 40)), 2, epoch=1, release_watermark=2**62),
             message(_MODEL, entries.take(range(20, 60)), 3, epoch=2),
         ],
     )
     assert state_hash(learning.estimator) == state_hash(reference.estimator)
-    assert learning.progress.frontier is None
+    assert learning.progress.release_watermark is None
     assert learning.progress.epochs == {"0": 2}
 
 
 def test_the_end_of_history_makes_the_last_version_complete_once() -> None:
     learning = new()
     assert learn(learning, list(log(_MODEL, _ROWS[:150], _LABELS[:150]))) == [100, 150]
-    assert learning.progress.rests
-    assert learn(learning, [Message(Position(1, 9, -1), b"", Envelope(reached=2**62))]) == []
+    assert learning.progress.is_idle
+    assert learn(learning, [Message(Position(1, 9, -1), b"", Envelope(release_watermark=2**62))]) == []
     assert learning.progress.position == Position(1, 9, -1)
 
 
 def test_an_idle_log_goes_on_as_before() -> None:
     learning = new()
-    rest = 2**62
+    ended = 2**62
     entries = entries_of(_MODEL, _ROWS, alternating(_LABELS[:120]))
-    assert learn(learning, [message(_MODEL, entries.take(range(60)), 0, reached=rest)]) == [30]
+    assert learn(learning, [message(_MODEL, entries.take(range(60)), 0, release_watermark=ended)]) == [30]
     assert learn(learning, [message(_MODEL, entries.take(range(60, 120)), 1)]) == []
-    assert learn(learning, [message(_MODEL, entries.take(range(120, 240)), 2, reached=7)]) == [100]
-    assert (learning.progress.frontier, learning.progress.rests) == (7, False)
-    assert learn(learning, [Message(Position(1, 3, -1), b"", Envelope(reached=rest))]) == [120]
+    assert learn(learning, [message(_MODEL, entries.take(range(120, 240)), 2, release_watermark=7)]) == [100]
+    assert (learning.progress.release_watermark, learning.progress.is_idle) == (7, False)
+    assert learn(learning, [Message(Position(1, 3, -1), b"", Envelope(release_watermark=ended))]) == [120]
 
 
 def test_examples_of_another_learner_count_and_of_other_features_not() -> None:
@@ -167,7 +167,7 @@ def test_examples_of_another_learner_count_and_of_other_features_not() -> None:
 
 def test_nothing_learned_stands_before_the_log() -> None:
     assert new().progress.position == START
-    assert not new().progress.rests
+    assert not new().progress.is_idle
 
 
 class _Choking:
@@ -203,14 +203,14 @@ def test_a_log_is_whole_once_it_says_so_in_this_definition() -> None:
     learning, ours = new(), _MODEL.hash
     found = []
     for header in (
-        Envelope(reached=RESTING),
-        Envelope(reached=UNKNOWN, definition=ours, remaking=True),
-        Envelope(reached=5, definition=ours, remaking=True),
-        Envelope(reached=6, definition=ours),
+        Envelope(release_watermark=IDLE),
+        Envelope(release_watermark=UNKNOWN, definition=ours, remaking=True),
+        Envelope(release_watermark=5, definition=ours, remaking=True),
+        Envelope(release_watermark=6, definition=ours),
     ):
         list(learning.read(Message(START, b"", header)))
-        found.append((learning.whole, learning.progress.frontier))
-    assert found == [(True, RESTING), (False, None), (False, 5), (True, 6)]
+        found.append((learning.whole, learning.progress.release_watermark))
+    assert found == [(True, IDLE), (False, None), (False, 5), (True, 6)]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from river import datasets, linear_model, metrics, preprocessing, tree
 
 from headrace.definition import Task
 from headrace.engine.learning import Learning
-from headrace_learner.statehash import state_hash
+from headrace_learner.state_hash import state_hash
 from tests.unit.learner.logs import Row, definition, log
 
 _LEARNERS: dict[str, Callable[[], Any]] = {

@@ -19,7 +19,7 @@ from headrace.errors import LearnerFailed
 from headrace.wire.message import Message
 from headrace.wire.tables import Kind
 from headrace_learner import checkpoint
-from headrace_learner.statehash import state_hash
+from headrace_learner.state_hash import state_hash
 from tests.unit.engine.export.scores import FEATURES, label, vector
 from tests.unit.engine.export.test_parity import PREDICTORS, both
 from tests.unit.learner.logs import Entry, Row, alternating, definition, entries_of, log, message, messages

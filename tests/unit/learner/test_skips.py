@@ -14,7 +14,7 @@ from headrace.engine.learning import Learning
 from headrace.errors import LearnerFailed
 from headrace.runtime.pulsar.skips import Skip, encode_skip, skips_in
 from headrace.wire.position import START
-from headrace_learner.statehash import state_hash
+from headrace_learner.state_hash import state_hash
 from tests.unit.learner.logs import Message, Row, definition, log
 
 _ROWS: list[Row] = [{"n": float(index), "m": float(index % 3)} for index in range(40)]

@@ -50,7 +50,7 @@ def test_an_event_is_judged_before_the_mark_it_carries() -> None:
     assert reasons(message(0, payment("a", 0), mark=str(START + 1))) == ["accepted"]
 
 
-@pytest.mark.parametrize("properties", [{"end": "1"}, {"frontier": str(2**62)}, {"frontier": str(-(2**62))}])
+@pytest.mark.parametrize("properties", [{"end": "1"}, {"watermark": str(2**62)}, {"watermark": str(-(2**62))}])
 def test_an_end_of_history_moves_no_watermark(properties: dict[str, str]) -> None:
     found = judge_partition(PAID, 0, [message(0, payment("a", 0)), message(1, **properties)])
     assert found.watermark == START - 10 * SECOND

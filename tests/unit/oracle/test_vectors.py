@@ -78,7 +78,7 @@ def test_a_cut_that_did_not_wait_for_idle_is_wrong() -> None:
     earlier = [messages[0]._replace(published_ms=START // 1_000 - 9_000), *messages[1:]]
     streams = {"paid": [earlier]}
     (only,) = VectorCheck(loop, MODEL, judge(loop, streams), streams).wrong(vector)
-    assert "did not rest" in only
+    assert "was not idle" in only
 
 
 def test_each_question_has_one_vector() -> None:

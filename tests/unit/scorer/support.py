@@ -36,8 +36,8 @@ from headrace.engine.kernel.rows import Operations, RowSet
 from headrace.errors import Unavailable
 from headrace.runtime.redis.rows import row_field, row_key
 from headrace.v1 import models_pb2
-from headrace_scorer.rows import Fields
-from headrace_scorer.scorer import Scorer, Unscored
+from headrace_scorer.ports import Fields, Unscored
+from headrace_scorer.scorer import Scorer
 from headrace_scorer.settings import StoreDown
 from headrace_scorer.versions import Versions
 

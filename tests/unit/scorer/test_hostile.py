@@ -16,10 +16,10 @@ from headrace.engine.model_version import Version
 from headrace.errors import CorruptState, Implausible, InvalidRequest, Overloaded
 from headrace.inference import grpc_service_pb2 as pb
 from headrace.v1 import models_pb2
-from headrace_scorer.handlers.inference import InferenceHandler
-from headrace_scorer.handlers.tensors import MOST_VALUES
+from headrace_scorer.grpc.inference import InferenceHandler
+from headrace_scorer.grpc.tensors import MOST_VALUES
 from headrace_scorer.scorer import Answer, Request
-from headrace_scorer.trial import Trial
+from headrace_scorer.version_trial import VersionTrial
 from headrace_scorer.versions import Versions
 from tests.unit.scorer.support import FRAUD, LOOP, NUMBERS, WORTH, FakeLog, Notes, event, scorer, version, versions
 
@@ -184,8 +184,8 @@ def test_the_learner_corrects_a_version_that_it_has_not_learned() -> None:
 
 
 @pytest.fixture
-def trial() -> Iterator[Trial]:
-    trial = Trial(seconds=10.0, extra_bytes=2**28)
+def trial() -> Iterator[VersionTrial]:
+    trial = VersionTrial(seconds=10.0, extra_bytes=2**28)
     yield trial
     trial.close()
 
@@ -203,7 +203,7 @@ def outer(width: int) -> models_pb2.ModelVersion:
     return made_by(nodes, column, row, helper.make_tensor("axis", TensorProto.INT64, [1], [1]))
 
 
-def test_a_version_that_takes_too_much_memory_harms_its_trial_only(trial: Trial) -> None:
+def test_a_version_that_takes_too_much_memory_harms_its_trial_only(trial: VersionTrial) -> None:
     with pytest.raises(CorruptState):
         trial.try_version(WORTH, outer(40_000))
     trial.try_version(WORTH, version(WORTH))
@@ -211,7 +211,7 @@ def test_a_version_that_takes_too_much_memory_harms_its_trial_only(trial: Trial)
 
 
 def test_a_version_that_takes_too_long_is_refused() -> None:
-    trial = Trial(seconds=0.0)
+    trial = VersionTrial(seconds=0.0)
     try:
         with pytest.raises(CorruptState, match="took more than 0 s"):
             trial.try_version(WORTH, version(WORTH))

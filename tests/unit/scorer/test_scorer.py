@@ -11,7 +11,7 @@ import pytest
 from headrace.definition import FieldType
 from headrace.errors import InvalidEvent, InvalidRequest, NoModelYet, Overloaded, Unavailable, UnknownName, Unreadable
 from headrace.wire.limits import MAX_ID
-from headrace_scorer.rows import Fields
+from headrace_scorer.ports import Fields
 from headrace_scorer.scorer import Answer, Request
 from headrace_scorer.settings import StoreDown
 from tests.unit.scorer.support import (

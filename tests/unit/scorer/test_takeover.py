@@ -19,13 +19,13 @@ from headrace.runtime.redis.rows import row_field
 from headrace.v1 import models_pb2
 from headrace.wire.tables import decode_predictions, decode_vectors
 from headrace.wire.topics import Topics
-from headrace_scorer.kept import KeptVersions
+from headrace_scorer.pulsar.prediction_log import PredictionQueue, messages
 from headrace_scorer.scorer import Request, Scorer
-from headrace_scorer.served import ServedQueue, messages
-from headrace_scorer.stream import StreamScorer
+from headrace_scorer.stream_scorer import StreamScorer
+from headrace_scorer.version_cache import VersionCache
 from headrace_scorer.versions import Takeover, Versions
 from tests.headers import header
-from tests.unit.scorer import test_stream
+from tests.unit.scorer import test_stream_scorer
 from tests.unit.scorer.support import (
     FRAUD,
     LOOP,
@@ -137,7 +137,7 @@ async def test_a_former_one_is_asked_with_the_former_form_of_its_view() -> None:
     assert answering(versions) == (OF_CARD.hash, 60)
     assert versions.current("fraud").selection is None, "its features read the other form"
     rows = FakeRows(history())
-    scorer = Scorer(LOOP, versions, Assembler, rows, ServedQueue(10, 2.0), clock=lambda: NOW)
+    scorer = Scorer(LOOP, versions, Assembler, rows, PredictionQueue(10, 2.0), clock=lambda: NOW)
     await scorer.score(Request("fraud", event()))
     assert rows.fields == {row_field(before.view("by_card"), partition) for partition in range(2)}
 
@@ -164,7 +164,7 @@ def test_a_former_one_of_another_task_or_field_is_refused() -> None:
 
 
 def test_what_is_kept_on_disk_answers_after_a_change(tmp_path: Path) -> None:
-    disk = KeptVersions(tmp_path)
+    disk = VersionCache(tmp_path)
     before = published(OTHER_LEARNER, 60)
     disk.save({"fraud": before})
     disk.save(Versions(LOOP, Notes()).offer(disk.load()))
@@ -182,12 +182,12 @@ def test_a_selection_finds_the_columns_of_the_other_vector() -> None:
     assert selection(structs.replace(FRAUD, features=renamed), FRAUD) is ALL
 
 
-def scorer_of(versions: Versions, queue: ServedQueue) -> Scorer:
+def scorer_of(versions: Versions, queue: PredictionQueue) -> Scorer:
     return Scorer(LOOP, versions, Assembler, FakeRows(history()), queue, clock=lambda: NOW)
 
 
-async def score(versions: Versions, model: str, body: bytes) -> tuple[float, ServedQueue]:
-    queue = ServedQueue(100, 2.0)
+async def score(versions: Versions, model: str, body: bytes) -> tuple[float, PredictionQueue]:
+    queue = PredictionQueue(100, 2.0)
     scorer = scorer_of(versions, queue)
     one = await scorer.score(Request(model, body, "e1"))
     (many,) = await scorer.score_many([Request(model, body)])
@@ -201,7 +201,7 @@ async def test_the_former_answers_what_it_did_before(former: ModelDefinition) ->
     new = structs.replace(LOOP, models=(former, *LOOP.models[1:]))
     before = Versions(new, Notes())
     before.offer([published(former, 60)])
-    alone = Scorer(new, before, Assembler, FakeRows(history()), ServedQueue(10, 2.0), clock=lambda: NOW)
+    alone = Scorer(new, before, Assembler, FakeRows(history()), PredictionQueue(10, 2.0), clock=lambda: NOW)
     expected = (await alone.score(Request("fraud", event()))).score
     versions = offered(published(former, 60), published(FRAUD, 20, taken_over=False))
     found, queue = await score(versions, "fraud", event())
@@ -226,7 +226,7 @@ async def test_the_vector_of_a_request_is_learned_by_the_new_definition() -> Non
 async def test_a_request_without_a_new_field_is_answered_and_not_learned() -> None:
     amount = FeatureDefinition("amount", FieldType.FLOAT, Aggregate("by_card", "mean", "1h", ("card",)))
     former = structs.replace(WORTH, features=(amount,))
-    scorer = scorer_of(offered(published(former, 60)), queue := ServedQueue(100, 2.0))
+    scorer = scorer_of(offered(published(former, 60)), queue := PredictionQueue(100, 2.0))
     answer = await scorer.score(Request("worth", event(amount=None), "e1"))
     assert not answer.logged
     (message,) = messages(Topics("shop"), queue.take(0.0))
@@ -237,7 +237,7 @@ async def test_a_request_without_a_new_field_is_answered_and_not_learned() -> No
 
 async def test_requests_under_way_at_the_switch_are_all_answered() -> None:
     versions = offered(published(OTHER, 60))
-    scorer = scorer_of(versions, ServedQueue(10_000, 2.0))
+    scorer = scorer_of(versions, PredictionQueue(10_000, 2.0))
     tasks = [asyncio.create_task(scorer.score(Request("fraud", event()))) for _ in range(10)]
     await asyncio.sleep(0)
     versions.offer([published(FRAUD, 60)])
@@ -249,7 +249,9 @@ async def test_requests_under_way_at_the_switch_are_all_answered() -> None:
 @pytest.mark.parametrize("former", [OTHER_LEARNER, FEWER], ids=["learner", "features"])
 def test_vectors_of_the_stream_are_scored_by_the_former(former: ModelDefinition) -> None:
     versions = offered(published(former, 60))
-    batch = test_stream.Topic().batch((test_stream.vectors(FRAUD, [1, 2]), test_stream.properties(1, 20)))
+    batch = test_stream_scorer.Topic().batch(
+        (test_stream_scorer.vectors(FRAUD, [1, 2]), test_stream_scorer.properties(1, 20))
+    )
     outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch, "features")
     (output,) = outcome.outputs
     assert output.properties["definition"] == former.hash
@@ -264,15 +266,15 @@ def test_vectors_of_the_stream_are_scored_by_the_former(former: ModelDefinition)
 
 def test_vectors_that_were_under_way_at_a_change_of_the_learner_are_scored() -> None:
     versions = offered(published(OTHER_LEARNER, 60))
-    properties = {"epoch": 1, "reached": 20, "definition": OTHER_LEARNER.hash}
-    batch = test_stream.Topic().batch((test_stream.vectors(FRAUD, [1, 2]), properties))
+    properties = {"epoch": 1, "release_watermark": 20, "definition": OTHER_LEARNER.hash}
+    batch = test_stream_scorer.Topic().batch((test_stream_scorer.vectors(FRAUD, [1, 2]), properties))
     assert StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch, "features").predictions == 2
 
 
 def test_vectors_that_hold_those_of_the_former_behind_their_own_are_scored_by_who_answers() -> None:
     wide = widened(FRAUD, Former(OTHER))
-    properties = test_stream.properties(1, 20) | {"former": OTHER.hash}
-    batch = test_stream.Topic().batch((test_stream.vectors(wide, [1, 2]), properties))
+    properties = test_stream_scorer.properties(1, 20) | {"former": OTHER.hash}
+    batch = test_stream_scorer.Topic().batch((test_stream_scorer.vectors(wide, [1, 2]), properties))
     versions = offered(published(OTHER, 60))
     for model, place in ((OTHER, sum(feature.type is FieldType.FLOAT for feature in FRAUD.features)), (FRAUD, 0)):
         outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch, "features")
@@ -286,6 +288,8 @@ def test_vectors_that_hold_those_of_the_former_behind_their_own_are_scored_by_wh
 
 def test_vectors_that_do_not_hold_those_of_the_former_pass_unscored() -> None:
     versions = offered(published(OTHER, 60))
-    batch = test_stream.Topic().batch((test_stream.vectors(FRAUD, [1, 2]), test_stream.properties(1, 20)))
+    batch = test_stream_scorer.Topic().batch(
+        (test_stream_scorer.vectors(FRAUD, [1, 2]), test_stream_scorer.properties(1, 20))
+    )
     outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch, "features")
     assert (outcome.predictions, outcome.unscored) == (0, 2)

@@ -82,7 +82,8 @@ def test_a_header_that_is_none_is_refused(properties: dict[str, str], payload: b
     ("field", "value"),
     [
         ("epoch", "many"), ("epoch", "-1"), ("epoch", str(2**63)), ("epoch", "9" * 5_000), ("partition", "½"),
-        ("watermark", str(2**62)), ("reached", "later"), ("reached", ""), ("marker", "epoch"), ("colour", "red"),
+        ("watermark", str(2**62)), ("release_watermark", "later"), ("release_watermark", ""), ("marker", "epoch"),
+        ("colour", "red"),
     ],
 )  # fmt: skip
 def test_a_header_with_a_wrong_field_is_refused_though_its_checksum_is_right(field: str, value: str) -> None:

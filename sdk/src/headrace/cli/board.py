@@ -13,7 +13,7 @@ import msgspec
 from headrace.cli.output import cell
 from headrace.cli.progress_tables import advice, join_cells, joins_of, mark_lines, stream_cells, streams_of
 from headrace.engine.quality.warning import MARK
-from headrace.wire.times import Rest
+from headrace.wire.times import Inactive
 from headrace.wording import format_span, format_time, printable, takeover_text
 
 if TYPE_CHECKING:
@@ -112,20 +112,20 @@ def lag_text(status: ServiceStatus) -> str:
     return "" if status.lag_s is None else format_span(status.lag_s)
 
 
-def frontier_text(status: ServiceStatus) -> str:
+def watermark_text(status: ServiceStatus) -> str:
     """Format the event time up to which its work is done."""
-    if status.frontier is None:
+    if status.watermark is None:
         return ""
-    if isinstance(status.frontier, Rest):
-        return "idle" if status.frontier is Rest.IDLE else "the end"
-    return format_time(status.frontier, short=True)
+    if isinstance(status.watermark, Inactive):
+        return "idle" if status.watermark is Inactive.IDLE else "the end"
+    return format_time(status.watermark, short=True)
 
 
 def _line(status: ServiceStatus) -> str:
     parts = [datetime.now(UTC).strftime("%H:%M:%S"), f"{status.instance}: {_state(status)}"]
-    lag, frontier, letters = lag_text(status), frontier_text(status), _dead_letters(status)
+    lag, watermark, letters = lag_text(status), watermark_text(status), _dead_letters(status)
     parts += [f"lag {lag} of event time"] if lag else []
-    parts += [f"up to {frontier}"] if frontier else []
+    parts += [f"up to {watermark}"] if watermark else []
     parts += [*_counts(status), *(f"version {version}" for version in _versions(status))]
     parts += [f"{model} {figure}" for model in sorted(status.metrics) for figure in _quality(status, model)]
     parts += [f"{model} {_takeover(status, model)}" for model in sorted(status.takeovers)]
@@ -185,7 +185,7 @@ _COLUMNS: dict[str, Callable[[ServiceStatus], str]] = {
     "state": _state,
     "address": lambda status: status.address,
     "event time lag": lag_text,
-    "up to": frontier_text,
+    "up to": watermark_text,
     "done": lambda status: "\n".join(_counts(status)),
     "dead letters": _dead_letters,
 }

@@ -42,7 +42,7 @@ class StreamProgress:
     oldest_s: float = 0.0
     watermark: int | None = None
     held_by: str = ""
-    resting: bool = True
+    idle: bool = True
     unowned: list[str] = field(default_factory=list)
 
 
@@ -64,7 +64,7 @@ def streams_of(statuses: Iterable[ServiceStatus]) -> list[StreamProgress]:
 def _add(stream: StreamProgress, name: str, partition: PartitionStatus) -> None:
     stream.behind += partition.waiting + partition.unread
     stream.oldest_s = max(stream.oldest_s, partition.oldest_s)
-    stream.resting &= partition.resting or not (partition.owned or partition.unread)
+    stream.idle &= partition.idle or not (partition.owned or partition.unread)
     if not partition.owned:
         if partition.unread:
             stream.unowned.append(name)
@@ -91,7 +91,7 @@ def stream_cells(stream: StreamProgress) -> dict[str, str]:
         "stream": stream.name,
         "behind": f"{counted(stream.behind, 'event')}{oldest}",
         "watermark": f"{watermark}{held_by}" if watermark else "",
-        "": "idle" if stream.resting and not stream.behind else "",
+        "": "idle" if stream.idle and not stream.behind else "",
     }
 
 

@@ -79,7 +79,7 @@ class ClosedLoop:
         self._done = 0
         self._marks: deque[tuple[int, int]] = deque()
         self._open = False
-        self._frontier = -math.inf
+        self._watermark = -math.inf
         self._moved_at = clock()
 
     @property
@@ -87,15 +87,15 @@ class ClosedLoop:
         """How many sent events the loop has not processed yet."""
         return self._sent - self._done
 
-    def reached(self, frontier: float | None) -> None:
-        """Note the frontier (µs) of the loop's slowest service; None: there is none to wait for."""
-        self._open = frontier is None
-        if frontier is not None:
-            if frontier > self._frontier:
+    def reached(self, watermark: float | None) -> None:
+        """Note the watermark (µs) of the loop's slowest service; None: there is none to wait for."""
+        self._open = watermark is None
+        if watermark is not None:
+            if watermark > self._watermark:
                 # A loop that is still processing events from before a stall has not stopped.
                 self._moved_at = self._clock()
-            self._frontier = frontier
-        while self._marks and frontier is not None and self._marks[0][0] <= frontier:
+            self._watermark = watermark
+        while self._marks and watermark is not None and self._marks[0][0] <= watermark:
             self._done = self._marks.popleft()[1]
             self._moved_at = self._clock()
 
@@ -121,29 +121,29 @@ class ClosedLoop:
 
 
 class Slowest:
-    """The frontier of a loop's slowest service, computed from the statuses of all.
+    """The watermark of a loop's slowest service, computed from the statuses of all.
 
-    The feature service always counts, the learner and the scorer once they have reported a frontier. Among several
+    The feature service always counts, the learner and the scorer once they have reported a watermark. Among several
     feature workers, those that own a partition count, once one does. A service that was seen and is gone keeps its last
-    frontier: the player waits for its restart.
+    watermark: the player waits for its restart.
     """
 
     def __init__(self) -> None:
-        self._frontiers: dict[tuple[str, str], float] = {}
+        self._watermarks: dict[tuple[str, str], float] = {}
 
     def __call__(self, statuses: Iterable[ServiceStatus]) -> float | None:
-        """Return the frontier; None if there is no service to wait for."""
-        frontiers: dict[tuple[str, str], float] = {}
+        """Return the watermark; None if there is no service to wait for."""
+        watermarks: dict[tuple[str, str], float] = {}
         unowned: dict[tuple[str, str], float] = {}
         for status in statuses:
-            if status.service in ("feature", "learner", "scorer") and status.frontier is not None:
-                frontiers[status.service, status.instance] = from_wire(status.frontier)
+            if status.service in ("feature", "learner", "scorer") and status.watermark is not None:
+                watermarks[status.service, status.instance] = from_wire(status.watermark)
             elif status.service == "feature":
                 unowned[status.service, status.instance] = -math.inf
-        if not any(service == "feature" for service, _ in frontiers):
-            frontiers |= unowned
+        if not any(service == "feature" for service, _ in watermarks):
+            watermarks |= unowned
         # An instance with a new name replaces those of its service that are gone.
-        present = {service for service, _ in frontiers}
-        absent = {key: value for key, value in self._frontiers.items() if key[0] not in present}
-        self._frontiers = absent | frontiers
-        return min(self._frontiers.values(), default=None)
+        present = {service for service, _ in watermarks}
+        absent = {key: value for key, value in self._watermarks.items() if key[0] not in present}
+        self._watermarks = absent | watermarks
+        return min(self._watermarks.values(), default=None)

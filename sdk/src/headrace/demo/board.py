@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.demo.samples import Sample
-from headrace.wire.times import Rest, WireTime
+from headrace.wire.times import Inactive, WireTime
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -37,7 +37,7 @@ def board(sample: Sample, rates: Mapping[str, float], total: int) -> RenderableT
     """Render the whole board."""
     year = Table.grid(padding=(0, 2))
     year.add_row(
-        Text(date(sample.frontier), style="bold"),
+        Text(date(sample.watermark), style="bold"),
         ProgressBar(total=total, completed=sample.played, width=40),
         f"{sample.played:,} of {total:,} events sent",
         f"{sample.wall_s:,.0f} s",
@@ -56,7 +56,7 @@ def line(sample: Sample, rates: Mapping[str, float]) -> str:
     counts = sample.counts
     parts = [
         f"{sample.wall_s:4.0f} s",
-        date(sample.frontier),
+        date(sample.watermark),
         f"{counts['feature.events']:,} events ({rates.get('feature.events', 0.0):,.0f}/s)",
         f"{counts['scorer.predictions']:,} predictions{_before_the_first(counts['scorer.unscored'])}",
         f"{counts['learner.examples']:,} examples ({rates.get('learner.examples', 0.0):,.0f}/s)",
@@ -77,13 +77,13 @@ def _before_the_first(unscored: int) -> str:
     return f" ({unscored:,} asked before the first version)" if unscored else ""
 
 
-def date(frontier: WireTime) -> str:
+def date(watermark: WireTime) -> str:
     """Format the date up to which the year has been learned."""
-    if frontier is None:
+    if watermark is None:
         return "not yet"
-    if isinstance(frontier, Rest):
+    if isinstance(watermark, Inactive):
         return "the end"
-    return datetime.fromtimestamp(frontier / 1e6, UTC).strftime("%d %b %Y")
+    return datetime.fromtimestamp(watermark / 1e6, UTC).strftime("%d %b %Y")
 
 
 def sparkline(values: Sequence[float], width: int = 48) -> str:

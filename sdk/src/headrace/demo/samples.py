@@ -15,7 +15,7 @@ from headrace.engine.quality import Point
 from headrace.errors import Unavailable
 from headrace.runtime.redis.quality import QualityBoard, QualityReport
 from headrace.runtime.redis.status import ServiceStatus
-from headrace.wire.times import Rest, WireTime
+from headrace.wire.times import Inactive, WireTime
 
 MODEL = "late_arrival"
 
@@ -28,7 +28,7 @@ class Sample:
 
     wall_s: float
     played: int
-    frontier: WireTime = None
+    watermark: WireTime = None
     counts: Counter[str] = field(default_factory=Counter)
     version: int = 0
     metrics: dict[str, float | None] = field(default_factory=dict)
@@ -109,9 +109,9 @@ def _sample(wall_s: float, played: int, statuses: list[ServiceStatus], quality: 
     counts: Counter[str] = Counter()
     for status in statuses:
         counts.update({f"{status.service}.{name}": count for name, count in status.counters.items()})
-    frontiers = {status.service: status.frontier for status in statuses}
+    watermarks = {status.service: status.watermark for status in statuses}
     versions = {status.service: status.versions.get(MODEL, 0) for status in statuses}
-    learned = frontiers.get("learner")
+    learned = watermarks.get("learner")
     return Sample(
         wall_s,
         played,
@@ -121,6 +121,6 @@ def _sample(wall_s: float, played: int, statuses: list[ServiceStatus], quality: 
         quality.metrics if quality else {},
         quality.points if quality else [],
         {status.instance: f"{status.state} {status.note}".strip() for status in statuses},
-        learned is Rest.ENDED and quality is not None and versions.get("learner") == quality.examples,
-        frontiers.get("scorer") is Rest.ENDED,
+        learned is Inactive.ENDED and quality is not None and versions.get("learner") == quality.examples,
+        watermarks.get("scorer") is Inactive.ENDED,
     )

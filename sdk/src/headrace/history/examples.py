@@ -67,7 +67,7 @@ class ExampleAudit:
         """
         if self._model.vectors == "requests":
             return
-        logged, remade, frontier, watermark = self._read_log()
+        logged, remade, release_watermark, watermark = self._read_log()
         if self._loop.label(self._model.label).after is not None:
             # The log does not name the entity of a remade example, so its label cannot be found again.
             self.left_out = len(logged.keys() & remade)
@@ -77,7 +77,7 @@ class ExampleAudit:
         for key, outcome in expected.items():
             known_at = max(key.time, outcome.time)
             if key not in logged:
-                if known_at < frontier:  # later ones still wait for their place
+                if known_at < release_watermark:  # later ones still wait for their place
                     yield self._difference(key, None, outcome, "its label counts, and it is not in the log")
             elif logged[key] != outcome:
                 yield self._difference(key, logged[key], outcome, "another label answers it")
@@ -124,19 +124,21 @@ class ExampleAudit:
         """
         outcomes: dict[_Key, Outcome] = {}
         remade: set[_Key] = set()
-        accepted, frontier, watermark = Accepted(), UNKNOWN, UNKNOWN
+        accepted, release_watermark, watermark = Accepted(), UNKNOWN, UNKNOWN
         for physical in self._logs.partitions(self._topics.examples(self._model.name)):
             for batch in self._logs.read(physical, FEW):
                 for message, entries in decoded(opened(batch, physical, pass_over), physical, self._entries, pass_over):
                     envelope = message.envelope
                     if not accepted.mark(envelope.epoch or 0) or not made_for(self._model, envelope):
                         continue
-                    frontier = frontier if envelope.reached is None else envelope.reached
+                    release_watermark = (
+                        release_watermark if envelope.release_watermark is None else envelope.release_watermark
+                    )
                     watermark = max(watermark, UNKNOWN if envelope.watermark is None else envelope.watermark)
                     if entries is not None:
                         outcomes.update(self._answers(entries))
                         remade.update(_remade(entries))
-        return outcomes, remade, frontier, watermark
+        return outcomes, remade, release_watermark, watermark
 
     def _entries(self, message: Message) -> LogEntries | None:
         is_ours = message.payload and made_for(self._model, message.envelope)

@@ -14,12 +14,12 @@ from typing import Any, TypeAlias
 from headrace.errors import Unreadable
 from headrace.watermark import ENDED, UNKNOWN
 from headrace.wire.formats import FORMAT, VERSION, check_format, version_text, without_format
-from headrace.wire.times import Rest, from_wire, to_wire
+from headrace.wire.times import Inactive, from_wire, to_wire
 
 _FORMAT, _VERSION, _LENGTH, _CRC = "format", "version", "length", "crc32"
 _HEADER = (_FORMAT, _VERSION, _LENGTH, _CRC)
 
-#: Value of `reached` before anything is known of the sources of a log.
+#: Value of `release_watermark` before anything is known of the sources of a log.
 _NOTHING = "unknown"
 
 #: The value of a property that is either set or missing.
@@ -49,8 +49,8 @@ class Envelope:
         Hash of the definition whose vectors it holds after its own.
     marker
         A new owner has taken over the partition.
-    reached
-        Readers need not wait for anything before this time (µs): a watermark, or `RESTING`, `ENDED` or `UNKNOWN` of
+    release_watermark
+        Readers need not wait for anything before this time (µs): a watermark, or `IDLE`, `ENDED` or `UNKNOWN` of
         `headrace.watermark`. None: it says nothing about that.
     watermark
         Nothing before this time (µs) is still to come, in any case; None, and `UNKNOWN`: it says nothing about that.
@@ -71,7 +71,7 @@ class Envelope:
     candidate: str = ""
     former: str = ""
     marker: bool = False
-    reached: int | None = None
+    release_watermark: int | None = None
     watermark: int | None = None
     released: bool = False
     remaking: bool = False
@@ -153,10 +153,10 @@ def _time(subject: str, name: str, text: str) -> int:
     return number
 
 
-def _reached(subject: str, name: str, text: str) -> int:
+def _release_watermark(subject: str, name: str, text: str) -> int:
     if text == _NOTHING:
         return UNKNOWN
-    return from_wire(Rest(text)) if text in set(Rest) else _time(subject, name, text)
+    return from_wire(Inactive(text)) if text in set(Inactive) else _time(subject, name, text)
 
 
 def _flag(subject: str, name: str, text: str) -> bool:
@@ -173,7 +173,7 @@ def _set(_value: bool) -> str:
     return _SET
 
 
-def _reached_text(time: int) -> str:
+def _release_watermark_text(time: int) -> str:
     written = to_wire(time)
     return _NOTHING if written is None else str(written)
 
@@ -194,7 +194,7 @@ _FIELDS: dict[str, tuple[_Write, _Read, Any]] = {
     "candidate": (str, _text, ""),
     "former": (str, _text, ""),
     "marker": (_set, _flag, False),
-    "reached": (_reached_text, _reached, None),
+    "release_watermark": (_release_watermark_text, _release_watermark, None),
     "watermark": (str, _time, UNKNOWN),
     "released": (_set, _flag, False),
     "remaking": (_set, _flag, False),

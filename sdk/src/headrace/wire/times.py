@@ -5,22 +5,22 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TypeAlias
 
-from headrace.watermark import ENDED, RESTING, UNKNOWN
+from headrace.watermark import ENDED, IDLE, UNKNOWN
 from headrace.wording import FIRST_TIME
 
 
-class Rest(StrEnum):
-    """Reasons for not waiting for a source."""
+class Inactive(StrEnum):
+    """Reasons why nobody waits for a source."""
 
     IDLE = "idle"
     ENDED = "ended"
 
 
 #: None means that nothing is known.
-WireTime: TypeAlias = int | Rest | None
+WireTime: TypeAlias = int | Inactive | None
 
-_OUT: dict[int, WireTime] = {UNKNOWN: None, RESTING: Rest.IDLE, ENDED: Rest.ENDED}
-_IN = {Rest.IDLE: RESTING, Rest.ENDED: ENDED}
+_OUT: dict[int, WireTime] = {UNKNOWN: None, IDLE: Inactive.IDLE, ENDED: Inactive.ENDED}
+_IN = {Inactive.IDLE: IDLE, Inactive.ENDED: ENDED}
 
 
 def to_wire(time: int) -> WireTime:
@@ -29,7 +29,7 @@ def to_wire(time: int) -> WireTime:
     Examples
     --------
     >>> to_wire(7), to_wire(UNKNOWN), to_wire(ENDED)
-    (7, None, <Rest.ENDED: 'ended'>)
+    (7, None, <Inactive.ENDED: 'ended'>)
     """
     return _OUT.get(time, time)
 
@@ -49,4 +49,4 @@ def from_wire(time: WireTime) -> int:
     """Return the time that `to_wire` wrote."""
     if time is None:
         return UNKNOWN
-    return _IN[time] if isinstance(time, Rest) else time
+    return _IN[time] if isinstance(time, Inactive) else time

@@ -10,7 +10,7 @@ from headrace.watermark import ENDED
 #: Property of a message without an event: the producer's history ends here. It is not a time: more may follow.
 END = "headrace-end"
 
-#: Frontier that services report once all of an ended history has passed through them.
+#: Watermark that services report once all of an ended history has passed through them.
 END_OF_HISTORY = ENDED
 
 #: Property of a message without content: its arrival lets the new owner of the partition take over.

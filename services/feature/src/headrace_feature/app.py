@@ -1,218 +1,94 @@
-"""The Faust application: channels of batches between the threads that read partitions and the lanes that work on them.
-
-Faust provides the life cycle, channels, timers and web view; no guarantee depends on it, and no other module
-imports it. A worker that is fenced, or whose broker or store fails, gives up what it owns and takes it over again
-from the stored state; any other error ends the process. No restart skips a batch.
-"""
+"""The composition root of the feature service."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-import faust
-import structlog
-from faust.app.base import BootStrategy
+from headrace.runtime.readiness import start_when_reachable
+from headrace.runtime.redis import connection as store_connection
+from headrace.runtime.redis.definitions import DefinitionStore
+from headrace.runtime.redis.status import PERIOD, QUIET, ServiceStatus
+from headrace.runtime.service import App, Endpoint, Program, Service
+from headrace_feature.lane import Lane
+from headrace_feature.pulsar.feature_lanes import FeatureLanes
+from headrace_feature.settings import FeatureSettings
 
-from headrace.errors import Unavailable
-from headrace_feature.lanes import Delivery, Lane, Source
-from headrace_feature.reading import SourceReader
-
-_log = structlog.get_logger()
-
-#: Batches that wait in a partition's channel: the back-pressure on its reader.
-CHANNEL = 4
-
-# Seconds that readers get to end: one that is blocked on a channel which nothing drains any more never does.
-_READERS_END_S = 3.0
+if TYPE_CHECKING:
+    from headrace_feature.faust_app import FaustApp
 
 
-@dataclass(frozen=True)
-class Routine:
-    """A call to repeat off the event loop; `Unavailable` postpones it to the next period.
+class FeatureApp(App):
+    """The lanes of one process, run on Faust."""
 
-    Attributes
-    ----------
-    period
-        Seconds between two calls while lanes work.
-    quiet
-        Seconds between two calls while lanes have no work; work ends the wait.
-    """
+    def __init__(self, service: Service[FeatureSettings]) -> None:
+        self._service = service
+        self._store = store_connection.connect(service.settings.redis_url)
+        self._lanes: FeatureLanes | None = None
+        self._faust: FaustApp | None = None
 
-    call: Callable[[], None]
-    period: float
-    quiet: float
-
-
-class _WithoutKafka(BootStrategy):  # type: ignore[misc]
-    enable_kafka = False
-
-
-class _WithoutSampling(faust.Monitor):  # type: ignore[misc]
-    """A monitor that takes no samples each second: they would only feed a web view that is off."""
-
-    @faust.Service.task  # type: ignore[untyped-decorator]
-    async def _sampler(self) -> None:
-        return
-
-
-class _Application(faust.App):  # type: ignore[misc]
-    BootStrategy = _WithoutKafka
-
-    def _create_directories(self) -> None:
-        """Create none: they are for Faust's tables, and would appear in the process's working directory."""
-
-
-class FeatureApp:
-    """The lanes of a process, run until it is stopped or one of them fails.
-
-    Parameters
-    ----------
-    idle
-        Seconds of silence after which a source holds nothing back.
-    every
-        The routines to repeat.
-    web_port
-        Port of Faust's web view; None disables it.
-    """
-
-    def __init__(
-        self, lanes: list[Lane], idle: float, routines: Sequence[Routine], web_port: int | None = None
-    ) -> None:
-        self._lanes = lanes
-        self._idle = idle
-        self._routines = routines
-        self._stopping = threading.Event()
-        self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        self._app = _Application(
-            "headrace-feature",
-            # Never connected to: see `_WithoutKafka`.
-            broker="kafka://unused",
-            store="memory://",
-            monitor=_WithoutSampling() if web_port is None else None,
-            web_enabled=web_port is not None,
-            # Both are needed: Faust announces the one, and listens on the other.
-            web_host="127.0.0.1",
-            web_bind="127.0.0.1",
-            web_port=web_port or 6066,
-        )
-        self._readers: list[SourceReader] = []
+    @property
+    def endpoint(self) -> Endpoint:
+        """No service: the server answers health checks alone."""
+        return Endpoint()
 
     async def start(self) -> None:
-        """Start agents, timers and readers."""
-        loop = asyncio.get_running_loop()
-        for lane in self._lanes:
-            self._app.task(self._guarded(lane.run))
-            for source in lane.sources:
-                channel = self._app.channel(maxsize=CHANNEL)
-                self._app.agent(channel, name=f"{lane.name}:{source.name}")(self._agent(lane, source))
-                self._readers.append(self._reader(loop, lane, source, channel))
-        for routine in self._routines:
-            self._app.task(self._guarded(self._repeated(routine)))
-        self._app.finalize()
-        await self._app.start()
-        # Without Kafka nothing else opens the channels.
-        self._app.flow_control.resume()
-        for reader in self._readers:
-            reader.start()
+        """Build the lanes once the broker and the store answer, and run them."""
+        # Faust reads the process's arguments when it is imported, so it is imported after they are parsed.
+        from headrace_feature.faust_app import FaustApp, Routine
 
-    async def wait(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set.
+        service = self._service
+        built = await start_when_reachable(service.dependencies, self._build, service.stopping)
+        if built is None:
+            return
+        self._lanes, lanes = built
+        for lane in lanes:
+            lane.on_work(service.pace.stir)
+        routines = [
+            Routine(self._lanes.acknowledge, 0.5, 5.0),
+            Routine(self._lanes.campaign, 1.0, 1.0),
+            Routine(self._lanes.follow_takeovers, PERIOD, QUIET),
+        ]
+        idle, web_port = service.loop.idle / 1e6, service.settings.web_port
+        self._faust = FaustApp(lanes, idle, routines, failed=service.fail, web_port=web_port)
+        await self._faust.start()
 
-        Raises
-        ------
-        BaseException
-            The error of the lane that failed.
-        """
-        stop_future = asyncio.ensure_future(stop.wait())
-        ends: set[asyncio.Future[Any]] = {stop_future, self._failed}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        stop_future.cancel()
-        if self._failed.done():
-            raise self._failed.result()
+    def report(self, status: ServiceStatus) -> None:
+        """Report what this process owns, once it has started."""
+        if self._lanes is not None:
+            self._lanes.report(status)
 
     async def stop(self) -> None:
-        """Stop reading, then everything else; the next owner reads again what was not saved."""
-        self._stopping.set()
-        await self._app.stop()
-        for lane in self._lanes:
-            await asyncio.to_thread(lane.close)
+        """Stop Faust, acknowledge a last time and release the leases."""
+        # In every case: a process cannot end before Faust's tasks are stopped.
+        if self._faust is not None:
+            await self._faust.stop()
+        if self._lanes is not None:
+            await asyncio.to_thread(self._lanes.close)
 
     def join(self) -> None:
-        """Wait for the readers to end, after the client is closed: closing it unblocks them.
+        """Wait for the readers: closing the broker's client has unblocked them."""
+        if self._faust is not None:
+            self._faust.join()
 
-        A reader that returns from the client while the interpreter shuts down would abort the process.
-        """
-        deadline = time.monotonic() + _READERS_END_S
-        for reader in self._readers:
-            if reader.ident is not None:
-                reader.join(max(deadline - time.monotonic(), 0.0))
-
-    def _agent(self, lane: Lane, source: Source) -> Callable[[AsyncIterable[Any]], Awaitable[None]]:
-        async def agent(batches: AsyncIterable[Any]) -> None:
-            async for batch in batches:
-                try:
-                    await lane.take(source, batch)
-                except Exception as error:
-                    self._fail(error)
-                    return
-
-        return agent
-
-    def _repeated(self, routine: Routine) -> Callable[[], Awaitable[None]]:
-        call = _now_or_later(routine.call)
-        work = asyncio.Event()
-        for lane in self._lanes:
-            lane.on_work(work.set)
-
-        async def repeat() -> None:
-            while True:
-                work.clear()
-                await call()
-                await asyncio.sleep(routine.period)
-                if routine.quiet > routine.period:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(routine.quiet - routine.period):
-                            await work.wait()
-
-        return repeat
-
-    def _guarded(self, call: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-        async def guarded() -> None:
-            try:
-                await call()
-            except Exception as error:
-                self._fail(error)
-
-        return guarded
-
-    def _reader(self, loop: asyncio.AbstractEventLoop, lane: Lane, source: Source, channel: Any) -> SourceReader:
-        def put(delivery: Delivery) -> None:
-            asyncio.run_coroutine_threadsafe(channel.put(delivery), loop).result()
-
-        def fail(error: BaseException) -> None:
-            loop.call_soon_threadsafe(self._fail, error)
-
-        return SourceReader(lane, source, self._idle, self._stopping, put, fail)
-
-    def _fail(self, error: BaseException) -> None:
-        if not self._failed.done() and not self._stopping.is_set():
-            _log.error("worker_failed", error=repr(error), exc_info=error)
-            self._failed.set_result(error)
+    def _build(self) -> tuple[FeatureLanes, list[Lane]]:
+        service = self._service
+        definitions = DefinitionStore(self._store, service.loop.name)
+        definitions.refuse_older()
+        result = FeatureLanes(
+            service.settings, service.loop, client=service.client, store=self._store, heartbeat=service.heartbeat
+        )
+        with store_connection.store_errors():
+            lanes = result.lanes()
+            result.campaign()
+            definitions.write(service.loop)
+        return result, lanes
 
 
-def _now_or_later(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:
-    """Wrap a report or an acknowledgement: run it off the event loop, and skip a period if a server is away."""
-
-    async def run() -> None:
-        try:
-            await asyncio.to_thread(call)
-        except Unavailable as error:
-            _log.warning("source_not_ready", reason=str(error))
-
-    return run
+PROGRAM = Program(
+    name="feature",
+    description="Fold events into rows, assemble vectors, and join them with their labels.",
+    settings=FeatureSettings,
+    app=FeatureApp,
+    options=("role",),
+)

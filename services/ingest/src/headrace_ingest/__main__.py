@@ -1,29 +1,14 @@
-"""``python -m headrace_ingest --loop loop.json``."""
+"""Run the ingest service: ``python -m headrace_ingest``."""
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-import uvloop
-
-from headrace.runtime import logging, service
-from headrace_ingest.bootstrap import run
-from headrace_ingest.settings import IngestSettings
+from headrace.runtime import service
+from headrace_ingest.app import PROGRAM
 
 
 def main() -> None:
-    """Run the ingest service; settings come from the environment."""
-    parser = argparse.ArgumentParser(prog="headrace-ingest", description="Takes events over gRPC into their streams.")
-    parser.add_argument("--loop", type=Path, help="the compiled loop; default: HEADRACE_LOOP")
-    arguments = parser.parse_args()
-
-    def serve() -> None:
-        settings = IngestSettings(**({"loop": arguments.loop} if arguments.loop else {}))
-        logging.configure("ingest", settings.instance)
-        uvloop.run(run(settings))
-
-    service.run(parser, serve)
+    """Run the service until SIGTERM or SIGINT."""
+    service.run(PROGRAM)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ _DEAD_LETTERS = ""
 MAX_REJECTIONS = 100
 
 
-class Batch(NamedTuple):
+class EventBatch(NamedTuple):
     """Events of one stream, and what their producer says after them.
 
     Attributes
@@ -107,12 +107,12 @@ class Ingest:
             The broker did not take it in time; sending it again does no harm.
         """
         call = _Call(self)
-        await call.take(Batch(stream, [event]))
+        await call.take(EventBatch(stream, [event]))
         summary = await call.finish()
         if summary.rejections:
             raise summary.rejections[0].error
 
-    async def publish_stream(self, batches: AsyncIterator[Batch]) -> Summary:
+    async def publish_stream(self, batches: AsyncIterator[EventBatch]) -> Summary:
         """Accept batches of any streams, in order; return once all are durable, and decided on if asked for.
 
         Raises
@@ -201,7 +201,7 @@ class _Call:
         # By destination, since each settles in its own order.
         self._under_way: defaultdict[str, deque[Future[None]]] = defaultdict(deque)
 
-    async def take(self, batch: Batch) -> None:
+    async def take(self, batch: EventBatch) -> None:
         self._ingest.admission(batch.stream)
         if batch.mark is not None:
             self._ingest.check_mark(batch.stream, batch.mark)

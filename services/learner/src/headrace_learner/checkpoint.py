@@ -49,7 +49,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     examples: int
     next_seq: int
     position: tuple[int, int, int]
-    frontier: int | None
+    release_watermark: int | None
     newest: int | None
     published: int
     epochs: dict[str, int]
@@ -64,7 +64,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.examples,
             self.next_seq,
             Position(*self.position),
-            self.frontier,
+            self.release_watermark,
             self.newest,
             self.published,
             dict(self.epochs),

@@ -12,32 +12,16 @@ import ssl
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import hiredis
 import structlog
 from redis.asyncio.connection import parse_url
 
 from headrace.errors import Unavailable
+from headrace_scorer.ports import Fields
 
 _log = structlog.get_logger()
-
-#: The stored fields of one hash, None where absent.
-Fields = list[bytes | None]
-
-
-class RowSource(Protocol):
-    """The source of the scorer's rows."""
-
-    async def fetch(self, keys: Sequence[str], fields: Sequence[tuple[str, ...]]) -> list[Fields]:
-        """Return the values of its fields for each key.
-
-        Raises
-        ------
-        Unavailable
-            The store does not answer.
-        """
-        ...
 
 
 class _ConnectionLost(Exception):

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +25,10 @@ from headrace.errors import (
 )
 from headrace.wire.limits import MAX_ID
 from headrace.wire.tables import Numbers
+from headrace_scorer.ports import Assembling, RowSource, ScoredRequests, ServedLog, Unscored
 from headrace_scorer.requests import RequestReader, Values
-from headrace_scorer.rows import RowSource
 from headrace_scorer.settings import StoreDown
-from headrace_scorer.vectors import Assembling, VectorSource
+from headrace_scorer.vectors import VectorSource
 from headrace_scorer.versions import Versions
 
 #: Requests of a batch, and vectors given by the caller, that are computed before other calls get a turn.
@@ -48,39 +47,10 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Unscored:
-    """The vectors of several requests of one model, assembled together; no version scores them yet.
-
-    `model` is the definition that the vectors belong to.
-    """
-
-    model: ModelDefinition
-    ids: list[str]
-    times: list[int]
-    assembled: Assembled
-    source: VectorSource
-    store_down: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Batch(Unscored):
-    """The result for several requests of one model, computed together.
-
-    `learned` says whether these are the model's own vectors, from which it learns; `unanswered` lists the rows for
-    which the version has no plausible answer.
-    """
-
-    version: Version
-    scores: Scores
-    learned: bool = True
-    unanswered: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """One request's share of its batch."""
 
-    batch: Batch
+    batch: ScoredRequests
     row: int
     logged: bool
 
@@ -116,14 +86,6 @@ class Reading:
     def age(self, feature: int) -> int | None:
         """See `VectorSource.age`."""
         return self.source.age(self.assembled, 0, self.as_of, feature)
-
-
-class ServedLog(Protocol):
-    """The log of served predictions, for the join with their labels."""
-
-    def offer(self, batch: Unscored, rows: Sequence[int]) -> bool:
-        """Take these rows of a batch without waiting; return False if they will not be logged."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +327,7 @@ class Scorer:
             self._formers[current.definition.name] = former
         return former
 
-    async def _compute(self, model: _Model, reads: list[_Read]) -> tuple[Batch, bool]:
+    async def _compute(self, model: _Model, reads: list[_Read]) -> tuple[ScoredRequests, bool]:
         """Return the scores of requests, and whether they are logged.
 
         Raises
@@ -381,7 +343,7 @@ class Scorer:
             self._logged(unscored)
             raise NoModelYet(model.definition.name)
         version, scores, unanswered = self._scored(model, version, unscored.assembled)
-        batch = Batch(
+        batch = ScoredRequests(
             unscored.model,
             unscored.ids,
             unscored.times,
@@ -483,7 +445,7 @@ class Scorer:
     def _logged(self, batch: Unscored) -> bool:
         """Log the rows that have an id; return False if there were some and they were not taken."""
         # A caller without an answer asks again.
-        left_out = batch.unanswered if isinstance(batch, Batch) else ()
+        left_out = batch.unanswered if isinstance(batch, ScoredRequests) else ()
         rows = [row for row, id in enumerate(batch.ids) if id and row not in left_out]
         if not rows or self._log.offer(batch, rows):
             return True
@@ -491,7 +453,7 @@ class Scorer:
         return False
 
 
-def _answer(batch: Batch, row: int, logged: bool) -> Answer | Exception:
+def _answer(batch: ScoredRequests, row: int, logged: bool) -> Answer | Exception:
     if row not in batch.unanswered:
         return Answer(batch, row, logged)
     return Implausible(batch.version.model.title, batch.version.examples, _TOO_LARGE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,26 +12,10 @@ from headrace.definition import Aggregate, FeatureDefinition, LoopDefinition, Mo
 from headrace.engine.events import EventColumns
 from headrace.engine.kernel.assembly import Assembled, RowRead
 from headrace.runtime.redis.rows import row_field, row_key
-from headrace_scorer.rows import RowSource
+from headrace_scorer.ports import Assembling, RowFields, RowSource
 
 #: The kernel's "no event" in `Assembled.newest`.
 _NO_ROW = -(2**62)
-
-Rows = list[list[list[bytes | None]]]
-
-
-class Assembling(Protocol):
-    """The part of the kernel's assembler of one model that is used here."""
-
-    @property
-    def reads(self) -> tuple[RowRead, ...]: ...
-
-    @property
-    def fields(self) -> frozenset[str]: ...
-
-    def keys(self, events: EventColumns, read: RowRead) -> list[str | None]: ...
-
-    def assemble_stored(self, events: EventColumns, times: npt.NDArray[np.int64], rows: Rows) -> Assembled: ...
 
 
 class _Hash(NamedTuple):
@@ -84,7 +68,7 @@ class VectorSource:
         times = [time for time in newest if time > _NO_ROW]
         return as_of - min(times) if times else None
 
-    async def _read(self, events: EventColumns) -> Rows:
+    async def _read(self, events: EventColumns) -> RowFields:
         size = len(events)
         keys: list[str] = []
         fields: list[tuple[str, ...]] = []
@@ -105,7 +89,7 @@ class VectorSource:
                 column.append(index)
             columns.append(column)
         replies = await self._rows.fetch(keys, fields)
-        rows: Rows = [[[] for _ in self._partitions] for _ in range(size)]
+        rows: RowFields = [[[] for _ in self._partitions] for _ in range(size)]
         for entity_hash, column in zip(self._hashes, columns, strict=True):
             absent: list[bytes | None] = [None] * len(entity_hash.fields)
             for event, place in enumerate(column):

@@ -147,7 +147,7 @@ class Versions:
         needed = self._models[name].takeover or (newest.needed if newest else 0) or former.examples
         return Takeover(former.model.hash, newest.examples if newest else 0, needed)
 
-    def offer_kept(self, versions: Sequence[_Offered]) -> dict[str, _Offered]:
+    def offer_cached(self, versions: Sequence[_Offered]) -> dict[str, _Offered]:
         """Take versions that this scorer has accepted before: their examples were checked then, without the log now."""
         for published in versions:
             self._known[published.model] = max(published.examples, self._known.get(published.model, -1))
@@ -163,7 +163,7 @@ class Versions:
         former: dict[str, list[_Offered]] = {}
         for published in versions:
             if published.model not in self._models:
-                self._note("version ignored", model=published.model, reason="the loop has no such model")
+                self._note("version_ignored", model=published.model, reason="the loop has no such model")
             elif published.definition == self._hashes[published.model]:
                 offered.setdefault(published.model, []).append(published)
             elif self._is_former(published):
@@ -179,7 +179,7 @@ class Versions:
         versions, corrected = _corrected(versions)
         newest = self._newest.get(name)
         if corrected is not None and newest is not None and newest.examples > corrected:
-            self._note("version corrected", model=name, examples=newest.examples, to=corrected)
+            self._note("version_corrected", model=name, examples=newest.examples, to=corrected)
             del self._newest[name]
         for published in _newest_first(versions):
             newest = self._newest.get(name)
@@ -239,7 +239,7 @@ class Versions:
             self._trial(model, published)
             return Version(model, published, self._models[model.name], former)
         except CorruptState as error:
-            self._note("version refused", model=model.name, examples=published.examples, reason=str(error))
+            self._note("version_refused", model=model.name, examples=published.examples, reason=str(error))
             return None
 
     def _check(self, published: models_pb2.ModelVersion) -> None:
@@ -264,7 +264,7 @@ class Versions:
         if published.taken_over and published.model_definition:
             return True
         self._note(
-            "version ignored",
+            "version_ignored",
             model=published.model,
             examples=published.examples,
             reason=f"made of definition {published.definition}, not {self._hashes[published.model]}",

@@ -25,7 +25,7 @@ from headrace.engine.kernel.join import (
     sort_key,
     weigh,
 )
-from headrace.watermark import RESTING, UNKNOWN
+from headrace.watermark import IDLE, UNKNOWN
 from tests.unit.engine.kernel.waiting import WaitingEntries
 
 BOUND = 50
@@ -147,7 +147,7 @@ def label(id: str, time: int, number: int = 1) -> Half:
 
 @given(halves, st.booleans(), st.data())
 def test_any_interleaving_gives_the_examples_defined(
-    drawn: list[tuple[str, int, bool]], rests: bool, data: st.DataObject
+    drawn: list[tuple[str, int, bool]], is_idle: bool, data: st.DataObject
 ) -> None:
     """Each source is in order of time, read in any turns and cuts; idleness at any moment changes no example."""
     every = [Half(id, time, number, is_label) for number, (id, time, is_label) in enumerate(drawn)]
@@ -160,7 +160,7 @@ def test_any_interleaving_gives_the_examples_defined(
         model.take(*[sources[is_label].pop(0) for _ in range(size)])
         if data.draw(st.booleans()):
             questions, labels = (min((half.time for half in source), default=FAR) for source in sources.values())
-            release = RESTING if rests and data.draw(st.booleans()) else None
+            release = IDLE if is_idle and data.draw(st.booleans()) else None
             model.advance(marks(questions, labels, release), data.draw(st.integers(1, 9)))
     while any(model.waiting.entries.values()):
         model.advance(marks(FAR, FAR), 3)
@@ -168,7 +168,7 @@ def test_any_interleaving_gives_the_examples_defined(
     assert len(model.logged) == len(set(model.logged))
     assert not any(model.waiting.orders.values())
     assert_numbered(model.entries)
-    if not rests:
+    if not is_idle:
         assert_ordered(model)
 
 
@@ -208,12 +208,12 @@ def test_a_label_counts_up_to_its_bound_and_not_beyond(distance: int, counts: bo
 def test_a_silent_source_expires_nothing_however_long() -> None:
     model = Model()
     model.take(question("a", 100), question("b", FAR), label("c", 100), label("d", FAR))
-    model.advance(marks(UNKNOWN, UNKNOWN, RESTING))
-    model.advance(marks(FAR, 150, RESTING))  # questions have continued, labels only to the end of the bound
-    model.advance(marks(150, FAR - 1, RESTING))
+    model.advance(marks(UNKNOWN, UNKNOWN, IDLE))
+    model.advance(marks(FAR, 150, IDLE))  # questions have continued, labels only to the end of the bound
+    model.advance(marks(150, FAR - 1, IDLE))
     assert (model.expired, model.unmatched) == (1, 1)
     model.take(label("b", FAR), question("d", FAR))
-    model.advance(marks(FAR, FAR, RESTING))
+    model.advance(marks(FAR, FAR, IDLE))
     assert [example[0] for example in model.logged] == ["b", "d"]
 
 
@@ -268,7 +268,7 @@ def test_an_example_waits_for_both_watermarks() -> None:
 def test_rest_releases_a_complete_example_and_says_so() -> None:
     model = Model()
     model.take(question("b", 10), label("b", 20))
-    decided = model.advance(marks(5, 20, RESTING))
+    decided = model.advance(marks(5, 20, IDLE))
     assert [example[0] for example in examples(decided.entries)] == ["b"]
     assert decided.released
 
@@ -306,7 +306,7 @@ def test_weights_add_up_to_nothing_once_all_is_over() -> None:
 
 
 def test_places_compare_as_times_do() -> None:
-    times = [UNKNOWN, -1, 0, 1, 2**53 + 1, RESTING]
+    times = [UNKNOWN, -1, 0, 1, 2**53 + 1, IDLE]
     assert sorted(times, key=sort_key) == times
 
 
@@ -322,9 +322,9 @@ def test_a_question_is_logged_at_its_time_and_its_answer_when_it_is_known() -> N
 def test_what_comes_after_its_place_is_logged_on_arrival() -> None:
     model = Model()
     model.take(question("b", 20), label("b", 21))
-    model.advance(marks(5, 5, RESTING))
+    model.advance(marks(5, 5, IDLE))
     model.take(question("a", 10), label("a", 11))
-    assert model.advance(marks(5, 5, RESTING)).released
+    assert model.advance(marks(5, 5, IDLE)).released
     assert [(entry.question.id, entry.seq) for entry in model.entries] == [("b", 0), ("b", 1), ("a", 2), ("a", 3)]
 
 

@@ -50,10 +50,10 @@ def test_a_change_is_written_with_the_next_beat() -> None:
     board, clock = Board(), Clock()
     heart = heartbeat(board, clock)
     heart.beat()
-    for frontier in (1, 2, 3):
-        heart.status.frontier = frontier
+    for watermark in (1, 2, 3):
+        heart.status.watermark = watermark
         beat_for(heart, clock, PERIOD)
-    assert [status.frontier for status in board.written] == [None, 1, 2, 3]
+    assert [status.watermark for status in board.written] == [None, 1, 2, 3]
 
 
 def test_a_rate_falls_to_zero_once_nothing_happens() -> None:

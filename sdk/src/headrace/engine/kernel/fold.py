@@ -3,7 +3,7 @@
 It is pure: it takes events, and returns the rows that it needs, the vectors that it made and the rows that changed.
 
 Events are folded in the order of positions. Vectors are assembled in the order of positions too, each once the
-frontier of every partition has passed its tick, or its model's `max_delay` is over.
+watermark of every partition has passed its tick, or its model's `max_delay` is over.
 """
 
 from __future__ import annotations
@@ -169,15 +169,16 @@ class Fold:
         now
             Wall-clock time, for models whose vectors wait for a limited time only.
         """
-        frontiers = [partition.frontier for partition in self.partitions.values()]
-        frontier = min([*frontiers, *(other.folded for other in others)], default=UNKNOWN)
+        watermarks = [partition.release_watermark for partition in self.partitions.values()]
+        release_watermark = min([*watermarks, *(other.folded for other in others)], default=UNKNOWN)
         # Another worker's vector reads our rows as of its time: they may be ahead only as far as they keep ticks.
         # Our own vectors are made in time order, between the folds.
-        furthest = min([frontier, *(other.out for other in others)], default=UNKNOWN) + self._lead
+        furthest = min([release_watermark, *(other.out for other in others)], default=UNKNOWN) + self._lead
         plan = Plan({}, {}, {}, {}, {})
         # If one step is too short for a partition's backlog, no other partition may run ahead of its vectors.
         end = min(
-            [frontier, *(self._end_of_step(partition) for partition in self.partitions.values())], default=UNKNOWN
+            [release_watermark, *(self._end_of_step(partition) for partition in self.partitions.values())],
+            default=UNKNOWN,
         )
         for name, partition in self.partitions.items():
             if partition.waiting is None:
@@ -186,7 +187,10 @@ class Fold:
             self._plan_folds(plan, name, partition, min(end + self._lead, furthest, ENDED), overdue)
         # If a partition could not fold all that it may, no vector may read beyond what is folded.
         reach = min(
-            [frontier, *(_reach(partition, plan.folds.get(name, 0)) for name, partition in self.partitions.items())]
+            [
+                release_watermark,
+                *(_reach(partition, plan.folds.get(name, 0)) for name, partition in self.partitions.items()),
+            ]
         )
         for name, partition in self.partitions.items():
             for model in partition.models:
@@ -223,24 +227,24 @@ class Fold:
     def reached(self, partition: PartitionId) -> Reached:
         """Return the progress that other workers may rely on."""
         state = self.partitions[partition]
-        out = [self.frontier_out(partition, model.name) for model in state.models]
-        return Reached(self.frontier_folded(partition), min(out, default=state.frontier))
+        out = [self.release_watermark_out(partition, model.name) for model in state.models]
+        return Reached(self.release_watermark_folded(partition), min(out, default=state.release_watermark))
 
-    def frontier_folded(self, partition: PartitionId) -> int:
+    def release_watermark_folded(self, partition: PartitionId) -> int:
         """Return the time before which no event of this partition is still to be folded.
 
         Vectors of other partitions wait for it. The partition's own vectors may still wait: if they counted, two
         workers would wait for each other.
         """
         state = self.partitions[partition]
-        return min(state.frontier, _reach(state, 0))
+        return min(state.release_watermark, _reach(state, 0))
 
-    def frontier_out(self, partition: PartitionId, model: str = "") -> int:
+    def release_watermark_out(self, partition: PartitionId, model: str = "") -> int:
         """Return the time before which no vector of this partition (and this model) is to come."""
-        return self.partitions[partition].frontier_out(model)
+        return self.partitions[partition].release_watermark_out(model)
 
     def watermark_out(self, partition: PartitionId, model: str) -> int:
-        """Return `frontier_out` as if the partition were not idle or ended: expiry by event time needs this one."""
+        """Return `release_watermark_out` as if the partition were neither idle nor ended, for expiry by event time."""
         return self.partitions[partition].watermark_out(model)
 
     def _views_of(self, stream: str) -> tuple[ViewDefinition, ...]:

@@ -19,7 +19,7 @@ from headrace.engine.events.lateness import too_far_ahead, too_late
 from headrace.engine.kernel.arrays import Ints
 from headrace.engine.marks import Mark, refusal_of
 from headrace.errors import InvalidEvent
-from headrace.watermark import ENDED, RESTING, UNKNOWN
+from headrace.watermark import ENDED, IDLE, UNKNOWN
 
 
 class PartitionId(NamedTuple):
@@ -82,9 +82,9 @@ class Reached(NamedTuple):
     out: int = UNKNOWN
 
     @property
-    def rests(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether nothing was in flight at the time of this report, so that no worker needs to wait for more."""
-        return min(self) >= RESTING
+        return min(self) >= IDLE
 
 
 class Refused(NamedTuple):
@@ -176,11 +176,11 @@ class Partition:
         self._order = deque(self.seen), deque(self.seen.values())
 
     @property
-    def frontier(self) -> int:
-        """The time up to which the loop need not wait for this partition: its watermark, `RESTING` or `ENDED`."""
+    def release_watermark(self) -> int:
+        """The time up to which the loop need not wait for this partition: its watermark, `IDLE` or `ENDED`."""
         if self.ended:
             return ENDED
-        return RESTING if self.idle else self.watermark
+        return IDLE if self.idle else self.watermark
 
     @property
     def backlog(self) -> int:
@@ -190,9 +190,9 @@ class Partition:
     def _id_memory(self) -> int:
         return max(self.stream.horizon, self.stream.lateness)
 
-    def frontier_out(self, model: str = "") -> int:
+    def release_watermark_out(self, model: str = "") -> int:
         """Return the time before which no vector (of this model) comes, unless an idle or ended partition resumes."""
-        return min(self.frontier, self._unmade_time(model))
+        return min(self.release_watermark, self._unmade_time(model))
 
     def watermark_out(self, model: str = "") -> int:
         """Return the time before which no vector (of this model) comes, in any case."""
@@ -286,7 +286,7 @@ class Partition:
         self.ended = True
         self.last = position
 
-    def rest(self) -> None:
+    def become_idle(self) -> None:
         """Mark the partition idle because its backlog has long been empty: it delays no one until the next event."""
         self.idle = True
 

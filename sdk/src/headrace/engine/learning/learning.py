@@ -22,7 +22,7 @@ from headrace.engine.learning.steps import Score, Scored, labels_of, step_of
 from headrace.engine.learning.weights import final_step, takes_weight
 from headrace.engine.quality import Outcomes, Quality, quality_of
 from headrace.errors import CorruptState, LearnerFailed
-from headrace.watermark import RESTING, UNKNOWN
+from headrace.watermark import IDLE, UNKNOWN
 from headrace.wire.envelope import Envelope
 from headrace.wire.message import Message
 from headrace.wire.position import START, Position
@@ -50,7 +50,7 @@ class Progress:
         The place, in the log, of the entry that it reads next.
     position
         The last message that was read completely.
-    frontier
+    release_watermark
         The latest report of the log: no entry earlier than this (µs since the epoch) follows.
     newest
         The event time of its newest example.
@@ -63,18 +63,18 @@ class Progress:
     examples: int = 0
     next_seq: int = 0
     position: Position = START
-    frontier: int | None = None
+    release_watermark: int | None = None
     newest: int | None = None
     published: int = 0
     epochs: dict[str, int] = field(default_factory=dict)
 
     @property
-    def rests(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether the log reported that nothing more is to come: history has ended, or its streams are idle.
 
         The version is complete then, so it is due whatever its number.
         """
-        return self.frontier is not None and self.frontier >= RESTING
+        return self.release_watermark is not None and self.release_watermark >= IDLE
 
 
 class _Unsettled:
@@ -190,7 +190,7 @@ class Learning:
     @property
     def whole(self) -> bool:
         """Whether the log holds all examples that the kept events make: it says so when it reports progress."""
-        return self._is_complete or self.progress.rests
+        return self._is_complete or self.progress.is_idle
 
     @property
     def quality(self) -> Quality:
@@ -224,12 +224,14 @@ class Learning:
         elif message.payload:
             # Another definition's entries: the places of this definition's entries follow theirs.
             self.progress.next_seq = max(self.progress.next_seq, last_sequence_of(message.payload) + 1)
-        if envelope.reached is not None:
-            self.progress.frontier = envelope.reached if envelope.reached > UNKNOWN else None
+        if envelope.release_watermark is not None:
+            self.progress.release_watermark = (
+                envelope.release_watermark if envelope.release_watermark > UNKNOWN else None
+            )
             self._is_complete = envelope.definition == self.model.hash and not envelope.remaking
         self.progress.position = message.position
-        has_progress = envelope.reached is not None
-        if has_progress and self.progress.rests and self.progress.examples > self.progress.published:
+        has_progress = envelope.release_watermark is not None
+        if has_progress and self.progress.is_idle and self.progress.examples > self.progress.published:
             yield
 
     def skip(self, position: Position) -> None:

@@ -37,11 +37,11 @@ class Refusals:
         self._service = service
 
     def refuse(
-        self, stream: StreamDefinition, partition: int, reason: InvalidEvent, event: bytes, position: Position
+        self, stream: StreamDefinition, partition: int, reason: InvalidEvent, payload: bytes, position: Position
     ) -> None:
         """Send an event of a partition of its stream; it is durable after the next `flush`."""
         topic = self._topics.partition(stream, partition)
-        self._send(stream.name, reason.field, reason.value, reason.expected, event, topic, position)
+        self._send(stream.name, reason.field, reason.value, reason.expected, payload, topic, position)
 
     def refuse_message(self, stream: str, message: WrongMessage, expected: str) -> None:
         """Send a message of a topic that only headrace writes; it is durable after the next `flush`.

@@ -95,7 +95,7 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
         By features topic, the epoch and position of the last vector taken.
     labels
         By label topic, the progress of reading it.
-    watermarks, reached
+    watermarks, release_watermarks
         By features topic, its watermark, and the time up to which the join need not wait for it.
     sequence
         The place of the next entry of the log.
@@ -124,7 +124,7 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
     accepted: dict[str, tuple[int, bytes]] = {}
     labels: dict[str, LabelSource] = {}
     watermarks: dict[str, WireTime] = {}
-    reached: dict[str, WireTime] = {}
+    release_watermarks: dict[str, WireTime] = {}
     sequence: int = 0
     outbox: list[bytes] = []
     released: bool = False

@@ -360,7 +360,7 @@ def _standing(epoch: bytes | None, saved: PartitionState | None) -> Standing | N
         return Standing(number)
     reached = Reached(from_wire(saved.folded), from_wire(saved.out))
     # A new owner may have found more, so an earlier owner's report of silence no longer holds.
-    report = Reached() if reached.rests and saved.epoch != number else reached
+    report = Reached() if reached.is_idle and saved.epoch != number else reached
     try:
         return Standing(number, report, Position.from_bytes(saved.done))
     except Unreadable:

@@ -81,7 +81,7 @@ class PartitionStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The progress of a partition of a stream, as reported by a feature process that reads it.
 
     `owned` says whether the process owns it; then `waiting` events have been read but not folded, the oldest of
-    them for `oldest_s` seconds, `watermark` is the partition's (µs since the epoch; None: unknown), and `resting` says
+    them for `oldest_s` seconds, `watermark` is the partition's (µs since the epoch; None: unknown), and `idle` says
     that the loop does not wait for it. `unread` counts the messages on the topic after the last one read, or after the
     last one done if another process owns the partition.
     """
@@ -91,7 +91,7 @@ class PartitionStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     unread: int = 0
     oldest_s: float = 0.0
     watermark: int | None = None
-    resting: bool = False
+    idle: bool = False
 
 
 class TakeoverStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -123,11 +123,11 @@ class StoppedModel(msgspec.Struct, kw_only=True):
 class ServiceStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The status of one service process, as the process itself reports it (see `Heartbeat`).
 
-    `rates` are per second; `counters` count from the start of the process; `frontier` is the event time up to which its
-    work is done (µs since the epoch, or ``idle`` or ``ended``; None: unknown) and `newest` the newest event time that
-    it has seen. `lag_s`, how far its frontier is behind the newest event that any service has seen, is filled in by
-    the reader. `versions` maps a model to the number of examples of the version in use; `metrics` maps a model to its
-    metrics as of the question, with None for one that cannot be computed.
+    `rates` are per second; `counters` count from the start of the process; `watermark` is the event time up to which
+    its work is done (µs since the epoch, or ``idle`` or ``ended``; None: unknown) and `newest` the newest event time
+    that it has seen. `lag_s`, how far its watermark is behind the newest event that any service has seen, is filled in
+    by the reader. `versions` maps a model to the number of examples of the version in use; `metrics` maps a model to
+    its metrics as of the question, with None for one that cannot be computed.
     `partitions` gives the progress of each partition of a stream, `held_by` the one that the events already read wait
     for, and `joins` the waiting entries in the join of each model. `takeovers` gives the progress of each changed
     model whose new definition does not answer yet; `stopped` names the models whose learner fails on an example.
@@ -141,7 +141,7 @@ class ServiceStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     updated_at: float = 0.0
     counters: dict[str, int] = {}
     rates: dict[str, float] = {}
-    frontier: WireTime = None
+    watermark: WireTime = None
     newest: int | None = None
     lag_s: float | None = None
     versions: dict[str, int] = {}
@@ -227,15 +227,15 @@ def _unknown(key: bytes, at: float, state: str, note: str = "") -> ServiceStatus
 def _tell_lag(statuses: list[ServiceStatus]) -> None:
     newest = max((status.newest for status in statuses if status.newest is not None), default=None)
     for status in statuses:
-        if status.frontier is not None and newest is not None:
-            status.lag_s = max(newest - from_wire(status.frontier), 0) / 1e6
+        if status.watermark is not None and newest is not None:
+            status.lag_s = max(newest - from_wire(status.watermark), 0) / 1e6
 
 
 class Pace:
     """Says when the next beat is due: every `PERIOD` while something happens, every `quiet` seconds while nothing does.
 
-    A process that plays events into the loop paces itself by the frontiers in the statuses, so `stir` ends a quiet wait
-    at once. Any thread may call any method except `wait`, which is for one.
+    A process that plays events into the loop paces itself by the watermarks in the statuses, so `stir` ends a quiet
+    wait at once. Any thread may call any method except `wait`, which is for one.
     """
 
     def __init__(self, quiet: float = QUIET) -> None:

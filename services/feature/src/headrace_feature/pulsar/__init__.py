@@ -1,0 +1,1 @@
+"""What talks to the broker: readers, outputs, acknowledgements; and the lanes built of them."""

@@ -1,0 +1,1 @@
+"""The ingest service's consumers and producers."""

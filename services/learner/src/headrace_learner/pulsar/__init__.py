@@ -1,0 +1,1 @@
+"""The learner service's consumers and producers."""

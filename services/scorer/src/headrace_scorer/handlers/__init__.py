@@ -1,1 +1,0 @@
-"""The scorer's gRPC handlers: thin layers over `headrace_scorer.scorer`."""

@@ -1,0 +1,142 @@
+"""Scoring the features topic: which vectors are scored, dropped or passed on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headrace.definition import ModelDefinition
+from headrace.engine.model_version import Version
+from headrace.runtime.pulsar.batch import Batch
+from headrace.wire.position import Position
+from headrace.wire.tables import MAX_ROWS, Predictions, Vectors, decode_predictions, encode_vectors
+from headrace_scorer.stream_scorer import ScoredBatch, StreamScorer
+from tests.headers import header
+from tests.unit.scorer.support import FRAUD, SORT, asked_of_river, learner, version
+
+
+def vectors(model: ModelDefinition, places: Sequence[int]) -> bytes:
+    texts = sum(feature.type == "string" for feature in model.features)
+    numbers = np.array([[place / 7 + column for column in range(len(model.features) - texts)] for place in places])
+    if len(numbers):
+        numbers[0, 0] = np.nan
+    return encode_vectors(
+        model,
+        Vectors(
+            [f"e{place}" for place in places],
+            np.array(places, np.int64) * 10,
+            [Position(1, place, -1).to_bytes() for place in places],
+            np.zeros((len(places), 2, 3), np.int64),
+            numbers,
+            [[None if place % 3 else "web" for place in places]] * texts,
+        ),
+    )
+
+
+class Topic:
+    """Messages of a features topic."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def batch(self, *messages: tuple[bytes, dict[str, Any]]) -> Batch:
+        batch = Batch()
+        for payload, fields in messages:
+            batch.positions.append(Position(9, self._next, -1))
+            batch.payloads.append(payload)
+            batch.properties.append(header(payload, **fields))
+            self._next += 1
+        return batch
+
+
+def properties(epoch: int, reached: int | None = None, **more: Any) -> dict[str, Any]:
+    return {"epoch": epoch, "definition": FRAUD.hash, "release_watermark": reached} | more
+
+
+def scoring(model: ModelDefinition = FRAUD) -> StreamScorer:
+    current = Version(model, version(model))
+    return StreamScorer(model, lambda: current)
+
+
+def predictions(outcome: ScoredBatch, model: ModelDefinition = FRAUD) -> list[Predictions]:
+    return [decode_predictions(model, output.payload) for output in outcome.outputs if output.payload]
+
+
+def test_every_vector_gets_the_score_that_river_gives_it_and_keeps_its_place() -> None:
+    outcome = scoring().score(
+        Topic().batch((vectors(FRAUD, [1, 2, 3]), properties(1, 30)), (vectors(FRAUD, [4]), properties(1, 40))),
+        "features",
+    )
+    (found,) = predictions(outcome)
+    assert found.ids == ["e1", "e2", "e3", "e4"]
+    assert found.times.tolist() == [10, 20, 30, 40]
+    assert found.positions == [Position(1, place, -1).to_bytes() for place in (1, 2, 3, 4)]
+    assert found.versions.tolist() == [60] * 4
+    assert outcome.outputs[0].properties == header(outcome.outputs[0].payload, **properties(1, 40))
+    assert (outcome.predictions, outcome.unscored, outcome.release_watermark) == (4, 0, 40)
+    names = [feature.name for feature in FRAUD.features if feature.type == "float"]
+    pipeline = learner(FRAUD)
+    for row in range(4):
+        x = dict(zip(names, found.numbers[row].tolist(), strict=True)) | {"kind": found.categories[0][row]}
+        assert found.scores[row] == pytest.approx(asked_of_river(FRAUD, pipeline, x), rel=1e-12)
+
+
+def test_multiclass_predictions_name_their_class() -> None:
+    header = properties(1) | {"definition": SORT.hash}
+    (found,) = predictions(scoring(SORT).score(Topic().batch((vectors(SORT, [1, 2]), header)), "features"), SORT)
+    assert found.labels is not None
+    assert set(found.labels) <= {"a", "b", "c"}
+
+
+def test_what_came_before_or_from_a_superseded_owner_is_dropped() -> None:
+    topic, scorer = Topic(), scoring()
+    scorer.score(topic.batch((vectors(FRAUD, [1, 2, 3]), properties(1, 30))), "features")
+    marker = (b"", properties(2, marker=True))
+    again = scorer.score(
+        topic.batch(
+            (vectors(FRAUD, [2, 3, 4]), properties(1)),
+            marker,
+            (vectors(FRAUD, [5, 6]), properties(1, 99)),
+            (vectors(FRAUD, [4, 5]), properties(2, 50)),
+        ),
+        "features",
+    )
+    assert [part.ids for part in predictions(again)] == [["e4"], ["e5"]]
+    assert [output.properties["epoch"] for output in again.outputs] == ["1", "2", "2"]
+    assert again.outputs[1].payload == b""
+    assert again.outputs[1].properties["marker"] == "1"
+    assert again.release_watermark == 50
+
+
+def test_without_a_version_vectors_pass_unscored_but_their_watermark_is_passed_on() -> None:
+    scorer = StreamScorer(FRAUD, lambda: None)
+    outcome = scorer.score(Topic().batch((vectors(FRAUD, [1, 2]), properties(1, 20))), "features")
+    assert (outcome.predictions, outcome.unscored) == (0, 2)
+    assert [(output.payload, output.properties["release_watermark"]) for output in outcome.outputs] == [(b"", "20")]
+
+
+def test_vectors_of_another_definition_are_ignored_and_counted() -> None:
+    header = properties(1) | {"definition": "f" * 16}
+    batch = Topic().batch((vectors(FRAUD, [1]), header), (vectors(FRAUD, [1]), properties(1)))
+    outcome = scoring().score(batch, "features")
+    assert outcome.ignored == 1
+    assert outcome.predictions == 1
+
+
+def test_a_message_that_cannot_be_read_is_told_and_the_rest_is_scored() -> None:
+    batch = Topic().batch((b"no table", properties(1)), (vectors(FRAUD, [1]), properties(1)))
+    outcome = scoring().score(batch, "features")
+    assert outcome.predictions == 1
+    (refused,) = outcome.wrong
+    assert (refused.position, refused.payload) == (Position(9, 0, -1), b"no table")
+    assert "no Arrow stream" in refused.reason.problem
+
+
+def test_messages_stay_below_the_brokers_limit() -> None:
+    messages = [(vectors(FRAUD, range(first, first + 1_500)), properties(1, first)) for first in range(0, 6_000, 1_500)]
+    found = predictions(scoring().score(Topic().batch(*messages), "features"))
+    assert sum(len(part) for part in found) == 6_000
+    assert max(len(part) for part in found) <= MAX_ROWS
