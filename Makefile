@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := sdk/src services/ingest/src services/feature/src services/learner/src services/scorer/src
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-stacks unit contract integration e2e crash life fraud fuzz mutations doctest lint format protos publish-protos lock bench idle demo up compose clean
+.PHONY: help install test test-stacks test-clients docs unit contract integration e2e crash life fraud fuzz mutations doctest lint format protos publish-protos lock bench idle demo up compose clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,12 @@ test: lint ## check the code, then run the whole suite, in several processes (JO
 
 test-stacks: install ## run the compose file through kills, other addresses, down and up (podman or Docker; 20 minutes)
 	$(BIN)/python -m tests.stacks $(STACKS)
+
+test-clients: install ## run the Java and Go programs of docs/topics.md (Java 17, Maven, Go; 2 minutes, 8 with downloads)
+	$(BIN)/python -m pytest tests/clients $(PYTEST)
+
+docs: install ## build the site of the documentation into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 unit: install ## run the unit tests: seconds, no server
 	$(BIN)/python -m pytest tests/unit $(PARALLEL) $(PYTEST)

@@ -95,6 +95,6 @@ def test_losses_beyond_what_is_usual_say_what_to_do() -> None:
     status = feature()
     status.counters = {"examples": 90, "expired": 10, "labels": 1_000, "unmatched": 9, "late": 0}
     assert advice([status]) == []
-    status.counters = {"examples": 10, "expired": 90, "labels": 1_000, "unmatched": 200, "late": 1}
+    status.counters = {"examples": 10, "expired": 90, "labels": 1_000, "unmatched": 200, "late": 1, "misplaced": 3}
     lines = advice([status])
-    assert [line.split(" ", 1)[0] for line in lines] == ["200", "90", "1"]
+    assert [line.split(" ", 1)[0] for line in lines] == ["200", "90", "1", "3"]

@@ -201,4 +201,9 @@ def _losses(status: ServiceStatus) -> list[str]:
             f"{counted(late, 'event')} came late, or had been sent before and are forgotten: `headrace dead-letters "
             "list` shows them. If they are new, a longer `lateness` of the stream lets them count"
         )
+    if misplaced := counts.get("misplaced", 0):
+        lines.append(
+            f"{counted(misplaced, 'event')} or more came on another partition than that of their key, where a repeat "
+            "would count twice: let their producer hash keys by `Murmur3_32Hash` (docs/topics.md)"
+        )
     return lines

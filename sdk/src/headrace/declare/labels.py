@@ -54,18 +54,18 @@ class Label(Declaration):
 
     Examples
     --------
-    A payment without a chargeback within 30 days is honest; one in twenty of the honest ones is learned::
+    A payment without a chargeback within 30 days is honest; one in twenty of the honest ones is learned:
 
         fraud = Label(
             Chargeback, of=Payment, id="payment", value=Chargeback.confirmed, within="30d",
             absent=False, keep={False: 0.05},
         )
 
-    The level in half an hour, taken from the next reading::
+    The level in half an hour, taken from the next reading:
 
         soon = Label(Reading, of=Reading, by="patient", after="30m", within="45m", value=Reading.glucose)
 
-    A table of trips, with the end of each in the same row::
+    A table of trips, with the end of each in the same row:
 
         long = Label(Trip, of=Trip, known_at="ended_at", value=Trip.minutes > 20, within="1d")
     """

@@ -13,8 +13,8 @@ from headrace.embedded.container import ContainerBroker
 from headrace.embedded.official import OfficialBroker
 from headrace.embedded.servers import Server
 
-#: Used instead of a broker's URL: the official broker, from any source that this machine has.
 OFFICIAL = "official"
+"""Used instead of a broker's URL: the official broker, from any source that this machine has."""
 
 
 class Given(NamedTuple):

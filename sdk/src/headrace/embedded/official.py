@@ -138,8 +138,6 @@ class OfficialBroker(ChildServer):
 
     Examples
     --------
-    ::
-
         with OfficialBroker(data) as broker:
             client = pulsar.Client(broker.url)
             admin = Admin(broker.admin_url)

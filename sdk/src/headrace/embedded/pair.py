@@ -45,8 +45,6 @@ class Servers:
 
     Examples
     --------
-    ::
-
         with Servers(data) as servers:
             client = pulsar.Client(servers.pulsar_url)
             store = redis.Redis.from_url(servers.redis_url)

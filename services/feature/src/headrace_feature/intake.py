@@ -13,6 +13,7 @@ from headrace.errors import InvalidEvent, LateEvent
 from headrace.runtime.redis.status import Heartbeat
 from headrace.wire.position import START
 from headrace_feature.decoder import Decoded
+from headrace_feature.key_placement import KeyPlacement
 from headrace_feature.owned_partition import OwnedPartition
 from headrace_feature.ports import DeadLetters
 
@@ -34,6 +35,7 @@ class Intake:
     def __init__(self, refusals: DeadLetters, heartbeat: Heartbeat, clock: Callable[[], int]) -> None:
         self._refusals = refusals
         self._heartbeat = heartbeat
+        self._key_placement = KeyPlacement(heartbeat)
         self._clock = clock
 
     def accept(self, owned: OwnedPartition, decoded: Sequence[Decoded]) -> None:
@@ -44,6 +46,8 @@ class Intake:
                 self._note_mark(owned, part.mark, None if refusals is None else refusals[0].reason)
             if refusals is not None:
                 self._refuse(owned, part, refusals)
+            if not part.is_note:
+                self._key_placement.check(owned.state.stream, owned.id.partition, part.events)
 
     def _refuse(self, owned: OwnedPartition, part: Decoded, refusals: Sequence[Refused]) -> None:
         """Count what was refused, report it to the calls that wait, and write dead letters once."""

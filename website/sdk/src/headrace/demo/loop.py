@@ -1,0 +1,1 @@
+../../../../../sdk/src/headrace/demo/loop.py

@@ -1,0 +1,1 @@
+../../../tests/oracle/__init__.py
