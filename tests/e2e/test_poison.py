@@ -13,7 +13,7 @@ from headrace import embedded
 from headrace.cli.program import run
 from headrace.client import IngestClient
 from tests.deadline import until
-from tests.integration.test_feature import LOOP, SECOND, START, Shop
+from tests.support.shop import LOOP, SECOND, START, Shop
 
 #: Python runs this first in each service: while a file exists, views fail on one shop.
 CHOKING = """

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -20,18 +16,15 @@ import pytest
 
 from headrace import compiler, embedded
 from headrace.cli.program import run
-from headrace.definition import LoopDefinition
 from headrace.embedded import RunningLoop
 from headrace.runtime.pulsar.connection import partitions
 from headrace.runtime.pulsar.log_reader import read_whole
-from headrace.runtime.redis.connection import connect
-from headrace.runtime.redis.status import StatusBoard
 from headrace.v1 import scoring_pb2, scoring_pb2_grpc
-from headrace.wire import compiled_loop
 from headrace.wire.tables import predicted_questions
 from headrace.wire.topics import Topics
 from tests.deadline import scaled, until
-from tests.e2e.test_renames import SECOND, START, send, write
+from tests.support.renamed_shop import SECOND, START, send, write
+from tests.support.takeovers import next_scorer
 
 #: Seconds between two requests.
 _EVERY_S = 0.02
@@ -85,35 +78,6 @@ class Requests(threading.Thread):
             self.first_examples.setdefault(version.definition, version.examples)
             if self.definitions[-1:] != [version.definition]:
                 self.definitions.append(version.definition)
-
-
-@contextmanager
-def next_scorer(loop: LoopDefinition, before: RunningLoop, folder: Path) -> Iterator[str]:
-    """Start a scorer of the new definition beside the running loop, as a rolling update does; yield its address."""
-    compiled, instance = folder / "next.json", "scorer-next"
-    compiled.write_bytes(compiled_loop.encode(loop))
-    environment = {
-        "HEADRACE_LOOP": str(compiled),
-        "HEADRACE_PULSAR_URL": before.pulsar_url,
-        "HEADRACE_REDIS_URL": before.redis_url,
-        "HEADRACE_NAMESPACE": before.namespace,
-        "HEADRACE_INSTANCE": instance,
-        "HEADRACE_BIND": "127.0.0.1:0",
-        "HEADRACE_DATA": str(folder / instance),
-    }
-    process = subprocess.Popen([sys.executable, "-m", "headrace_scorer"], env={**os.environ, **environment})
-    with connect(before.redis_url) as store:
-        board = StatusBoard(store, loop.name)
-        try:
-            yield until(
-                lambda: next(
-                    (status.address for status in board.read() if status.instance == instance and status.address), ""
-                ),
-                seconds=60,
-            )
-        finally:
-            process.terminate()
-            process.wait(scaled(20))
 
 
 def learned(loop: RunningLoop) -> int:

@@ -24,7 +24,7 @@ from headrace.runtime.redis.quality import QualityBoard, QualityReport
 from headrace.runtime.redis.status import ServiceStatus, StatusBoard
 from headrace.wire import compiled_loop
 from tests.brokers import Place
-from tests.unit.history.test_changes import LOOP, MORE
+from tests.support.changed_loops import LOOP, MORE
 
 START = 1_700_000_000_000_000
 HOUR = 3_600_000_000

@@ -19,7 +19,7 @@ from headrace.runtime.pulsar.messages import opened
 from headrace.v1.dead_letter_pb2 import DeadLetter
 from headrace.wire.tables import decode_vectors
 from tests.deadline import until
-from tests.integration.test_feature import LOOP, Shop
+from tests.support.shop import LOOP, Shop
 
 #: Properties of invalid messages.
 _JUNK = [

@@ -27,7 +27,7 @@ from headrace.runtime.redis.rows import RowStore, Write, row_field, row_key
 from headrace.runtime.redis.status import ServiceStatus, StatusBoard, status_key
 from headrace.watermark import ENDED, IDLE, UNKNOWN
 from headrace.wire.position import Position
-from tests.unit.engine.kernel.test_fold import SECOND, START, loop
+from tests.support.kernel_loop import SECOND, START, loop
 
 LOOP = loop()
 ROWS = RowsId("asked", 0)

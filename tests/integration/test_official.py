@@ -28,7 +28,7 @@ from headrace.runtime.pulsar.producer import Producer
 from headrace.runtime.settings import ServiceSettings
 from tests.brokers import skip_or_fail
 from tests.deadline import scaled, until
-from tests.integration.test_embedded_servers import answers, listening_on, port_of
+from tests.support.server_probes import answers, listening_on, port_of
 
 pytestmark = pytest.mark.official
 
@@ -139,7 +139,7 @@ def test_it_dies_with_its_parent_and_has_all_that_it_acknowledged_on_the_same_po
 def test_up_takes_a_broker_of_yours_and_sets_its_topics_up(
     official: Server | Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.integration.test_embedded_up import stand_ins, start_up, until_told
+    from tests.support.up_process import stand_ins, start_up, until_told
 
     loop = stand_ins(tmp_path, monkeypatch)
     loop.write_text(loop.read_text().replace('id="payment"):', 'id="payment", partitions=3):'))

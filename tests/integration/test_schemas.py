@@ -15,7 +15,7 @@ from headrace.runtime.pulsar.producer import Producer
 from headrace.runtime.pulsar.provisioning import provision
 from headrace.runtime.pulsar.stream_schema import StreamSchema
 from tests.brokers import Place
-from tests.unit.engine.events.test_schema import STREAM
+from tests.support.departed_stream import STREAM
 
 pytestmark = pytest.mark.official
 

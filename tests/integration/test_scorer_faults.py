@@ -16,8 +16,8 @@ from headrace.wire.tables import decode_predictions
 from tests.brokers import Place
 from tests.deadline import scaled, until
 from tests.integration.scoring import Running, running
+from tests.support.scored_vectors import properties, vectors
 from tests.unit.scorer.support import FRAUD, NOW, event, version
-from tests.unit.scorer.test_stream_scorer import properties, vectors
 
 
 @pytest.fixture(scope="module")

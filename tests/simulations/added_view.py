@@ -29,9 +29,9 @@ from headrace.client import IngestClient
 from headrace.embedded import RunningLoop
 from headrace.v1 import scoring_pb2
 from tests.deadline import scaled
-from tests.e2e.test_takeover import next_scorer
 from tests.simulations.made_examples import Comparison, compare
 from tests.simulations.steady_requests import SteadyRequests
+from tests.support.takeovers import next_scorer
 
 _Value = TypeVar("_Value")
 

@@ -10,16 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import InvalidRequest, UnknownName
-from headrace.watermark import ENDED, IDLE, UNKNOWN
 from headrace.wording import did_you_mean, format_span, format_time, printable, public_address, quoted, shown
-
-HOUR = 3_600_000_000
-
-#: Times outside any calendar, or just inside: sentinels, and those a lateness away from them.
-ODD_TIMES = (
-    *(ENDED, IDLE, UNKNOWN, UNKNOWN + HOUR, UNKNOWN - HOUR, 2**63 - 1, -(2**63)),
-    *(253_402_300_799_999_999, 253_402_300_800_000_000, -62_135_596_800_000_000, -62_135_596_800_000_001),
-)
+from tests.support.odd_times import ODD_TIMES
 
 
 @pytest.mark.parametrize("time", [*ODD_TIMES, math.nan, math.inf, -math.inf, 1e300, None])

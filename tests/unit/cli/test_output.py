@@ -20,7 +20,7 @@ from headrace.cli.output import say, say_bytes, say_line
 from headrace.cli.program import run
 from headrace.errors import HeadraceError, Unavailable
 from headrace.runtime.redis.status import JoinStatus, PartitionStatus, ServiceStatus, StoppedModel, TakeoverStatus
-from tests.unit.test_wording import ODD_TIMES
+from tests.support.odd_times import ODD_TIMES
 
 HOSTILE = "\x1b[2J\x9b31m\u202e[/red][bold]x\n\x07"
 _OBEYED = "\x1b\x9b\u202e\x07"

@@ -38,8 +38,8 @@ from headrace.errors import (
 from headrace.runtime.grpc.call_limits import CallLimits
 from headrace.v1 import scoring_pb2
 from tests.deadline import until
+from tests.support.limited_server import serving as limited
 from tests.unit.client.services import FakeScorer, add_scorer, serving
-from tests.unit.test_call_limits import serving as limited
 
 VERSION = VersionId("worth", "d1", 60)
 

@@ -25,7 +25,7 @@ from headrace.wire.position import Position
 from headrace.wire.topics import END
 from headrace_feature.fold_worker import FoldWorker
 from headrace_feature.pulsar.outputs import OutputReached
-from tests.unit.engine.kernel.test_fold import Event
+from tests.support.kernel_loop import Event
 
 
 class Crash(BaseException):

@@ -9,9 +9,9 @@ from headrace.definition import LoopDefinition
 from headrace.engine.kernel.partition import PartitionId
 from headrace.watermark import ENDED
 from headrace.wire.position import Position
-from tests.unit.engine.kernel.test_fold import LATENESS, SECOND, START, Event, loop
+from tests.support.fold_fakes import finish
+from tests.support.kernel_loop import LATENESS, SECOND, START, Event, loop
 from tests.unit.feature.folds import World, accept, batch, feed, worker
-from tests.unit.feature.test_folding import finish
 
 A, B = PartitionId("a", 0), PartitionId("b", 0)
 

@@ -23,7 +23,8 @@ from headrace.wire.position import START as LOG_START
 from headrace.wire.position import Position
 from headrace.wire.topics import CALL
 from headrace_feature.fold_worker import FoldWorker
-from tests.unit.engine.kernel.test_fold import LATENESS, SECOND, START, Event, logs, loop
+from tests.support.fold_fakes import A, B, Log, finish, state, timeline
+from tests.support.kernel_loop import SECOND, START, Event, logs, loop
 from tests.unit.feature.folds import (
     Crash,
     Partitions,
@@ -37,19 +38,6 @@ from tests.unit.feature.folds import (
     promise,
     worker,
 )
-
-A, B = PartitionId("a", 0), PartitionId("b", 0)
-Log = dict[PartitionId, list[tuple[int, Event]]]
-
-
-def timeline(size: int = 60, seed: int = 1) -> list[Event]:
-    """Generate events of two streams and three keys: some late but in time, some simultaneous, a quarter resent."""
-    chance, now, events = random.Random(seed), START, []
-    for index in range(size):
-        late = chance.choice([0, 0, 0, LATENESS - SECOND])
-        events.append(Event(chance.choice("ab"), f"{index:03d}", now - late, chance.choice("pqr"), chance.random()))
-        now += chance.choice([0, SECOND // 2, 3 * SECOND])
-    return [copy for event in events for copy in ([event, event] if chance.random() < 0.25 else [event])]
 
 
 def drive(
@@ -72,17 +60,6 @@ def drive(
         end = promise(len(log))
         accept(fold, partition, end)
     finish(fold)
-
-
-def finish(fold: FoldWorker) -> None:
-    """Do everything that can be done."""
-    while fold.step():
-        pass
-
-
-def state(world: World) -> object:
-    """Return what must not depend on crashes: vectors in order, and rows without the epoch that wrote them."""
-    return world.vectors, {key: kept(row) for key, row in world.rows.items()}, world.seen
 
 
 def undisturbed(definition: LoopDefinition, events: Log) -> World:

@@ -15,8 +15,8 @@ from headrace.wire.envelope import Envelope
 from headrace.wire.position import Position
 from headrace.wire.tables import Kind, decode_log
 from tests.headers import header
+from tests.support.join_fakes import Log, Pairs, joiner, labels, loop, vectors
 from tests.unit.feature.folds import Crash, World
-from tests.unit.feature.test_joining import Log, Pairs, joiner, labels, loop, vectors
 
 
 class CrashingPairs(Pairs):

@@ -13,7 +13,7 @@ from headrace.engine.kernel.partition import PartitionId
 from headrace.runtime.pulsar.routing import partition_of
 from headrace.runtime.redis.status import Heartbeat
 from headrace_feature.key_placement import CHECKED, KeyPlacement
-from tests.unit.engine.kernel.test_fold import START, Event, loop
+from tests.support.kernel_loop import START, Event, loop
 from tests.unit.feature.folds import World, feed, payload, worker
 
 KEYS = [f"key {number}" for number in range(40)]

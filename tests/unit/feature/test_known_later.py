@@ -19,7 +19,7 @@ from tests.headers import header
 from tests.oracle.events import judge
 from tests.oracle.examples import examples_of
 from tests.oracle.record import Message
-from tests.unit.feature.test_joining import Log, Pairs, marks, settle, take, watermark, worker
+from tests.support.join_fakes import Log, Pairs, marks, settle, take, watermark, worker
 
 SECOND = 1_000_000
 

@@ -14,12 +14,12 @@ from headrace.runtime.redis.status import MarkStatus
 from headrace.watermark import ENDED, UNKNOWN
 from headrace.wire.position import Position
 from headrace_feature.join_worker import JoinWorker
-from tests.unit.engine.kernel.test_fold import SECOND, START, Event, loop
+from tests.support.fold_fakes import A, B, finish
+from tests.support.join_fakes import HOUR, Log, Pairs, known, owned, take, vectors, watermark
+from tests.support.join_fakes import loop as asking
+from tests.support.join_fakes import worker as joiner
+from tests.support.kernel_loop import SECOND, START, Event, loop
 from tests.unit.feature.folds import World, accept, feed, messages, payload, promise, worker
-from tests.unit.feature.test_folding import A, B, finish
-from tests.unit.feature.test_joining import HOUR, Log, Pairs, known, owned, take, vectors, watermark
-from tests.unit.feature.test_joining import loop as asking
-from tests.unit.feature.test_joining import worker as joiner
 
 DAY = 24 * HOUR
 

@@ -14,7 +14,7 @@ from headrace.errors import WrongPartitions
 from headrace.runtime.redis.status import Heartbeat, ServiceStatus, StatusBoard
 from headrace_feature.pulsar.feature_lanes import FeatureLanes
 from headrace_feature.settings import FeatureSettings
-from tests.unit.feature import test_joining
+from tests.support import join_fakes
 
 
 class Broker:
@@ -33,7 +33,7 @@ class Broker:
 
 
 def loop(tmp_path: Path, vectors: str) -> LoopDefinition:
-    definition = test_joining.loop(tmp_path, vectors)
+    definition = join_fakes.loop(tmp_path, vectors)
     streams = tuple(msgspec.structs.replace(stream, partitions=2) for stream in definition.streams)
     return msgspec.structs.replace(definition, streams=streams)
 

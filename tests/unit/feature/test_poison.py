@@ -18,10 +18,10 @@ from headrace.engine.kernel.preparation import Folding, Folds
 from headrace.wire.position import Position
 from headrace.wire.topics import END_OF_HISTORY
 from headrace_feature.fold_worker import FoldWorker
-from tests.unit.engine.kernel.test_fold import SECOND, START, Event, loop
-from tests.unit.feature import test_joining as joining
+from tests.support import join_fakes as joining
+from tests.support.fold_fakes import finish, state
+from tests.support.kernel_loop import SECOND, START, Event, loop
 from tests.unit.feature.folds import Crash, World, accept, feed, messages, promise, worker
-from tests.unit.feature.test_folding import finish, state
 
 A, B = PartitionId("a", 0), PartitionId("b", 0)
 POISON = "poison"

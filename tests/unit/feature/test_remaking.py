@@ -25,9 +25,9 @@ from headrace_feature.example_remaker import ExampleRemaker, last_questions
 from headrace_feature.join_worker import JoinWorker
 from tests.deadline import until
 from tests.headers import header
-from tests.unit.feature.test_joining import Claim, Counts, Log, Pairs, labels, loop, owned, take, vectors, worker
+from tests.support.join_fakes import Claim, Counts, Log, Pairs, labels, loop, owned, take, vectors, worker
+from tests.support.kept_events import LABELS, events, labelled
 from tests.unit.history.served import TOPICS, KeptLogs, Message, Served
-from tests.unit.history.test_remaking import LABELS, events, labelled
 
 #: Ids of the questions that are made again; each is answered at once.
 _IDS = "pqrstu"

@@ -14,10 +14,10 @@ from headrace.wire.position import START as LOG_START
 from headrace.wire.position import Position
 from headrace_feature.pulsar.fold_source import FoldSource
 from headrace_feature.pulsar.join_source import JoinSource
-from tests.unit.engine.kernel.test_fold import SECOND, START, Event, loop
+from tests.support.join_fakes import Log, Pairs, joiner, labels, owned
+from tests.support.join_fakes import loop as asking
+from tests.support.kernel_loop import SECOND, START, Event, loop
 from tests.unit.feature.folds import World, batch, worker
-from tests.unit.feature.test_joining import Log, Pairs, joiner, labels, owned
-from tests.unit.feature.test_joining import loop as asking
 
 A = PartitionId("a", 0)
 

@@ -15,9 +15,9 @@ from headrace.watermark import ENDED
 from headrace.wire.position import Position
 from headrace_feature.fold_worker import FoldWorker
 from headrace_feature.takeover import Takeover
-from tests.unit.engine.kernel.test_fold import Event, logs, loop
+from tests.support.fold_fakes import Log, timeline
+from tests.support.kernel_loop import Event, logs, loop
 from tests.unit.feature.folds import World, batch, promise, worker
-from tests.unit.feature.test_folding import Log, timeline
 
 PARTITIONS = 3
 

@@ -42,7 +42,7 @@ from headrace.wire.tables import (
 )
 from headrace.wire.topics import Topics
 from tests.headers import header
-from tests.unit.engine.kernel.test_fold import SECOND, Event, loop, partition_of
+from tests.support.kernel_loop import SECOND, Event, loop, partition_of
 
 TOPICS = Topics("l")
 EXAMPLES = 40

@@ -16,7 +16,7 @@ from headrace.history.logged import Selection
 from headrace.history.streams import StreamHistory
 from headrace.wire.tables import Kind, LogEntries, encode_log
 from tests.headers import envelope
-from tests.unit.engine.kernel.test_fold import SECOND, START, Event
+from tests.support.kernel_loop import SECOND, START, Event
 from tests.unit.history.served import TOPICS, Served
 
 #: Labels come two seconds after their questions; the third question has none.

@@ -18,7 +18,7 @@ from headrace.v1.models_pb2 import ModelVersion
 from headrace.wire.position import Position
 from headrace.wire.tables import encode_vectors
 from tests.headers import header
-from tests.unit.engine.kernel.test_fold import SECOND, START, Event
+from tests.support.kernel_loop import SECOND, START, Event
 from tests.unit.history.served import TOPICS, Message, Served, encode
 
 

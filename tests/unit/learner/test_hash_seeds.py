@@ -19,8 +19,8 @@ from headrace.engine.learning import Learning, SortedSet, in_order
 from headrace.engine.learning.versions import version_of
 from headrace_learner import checkpoint
 from headrace_learner.state_hash import state_hash
+from tests.support.estimators import PREDICTORS, TRANSFORMERS, both
 from tests.unit.engine.export.scores import FEATURES, label, vector
-from tests.unit.engine.export.test_parity import PREDICTORS, TRANSFORMERS, both
 from tests.unit.learner.logs import Row, alternating, definition, messages
 
 _ROW: Row = {feature.name: "text" if feature.type == "string" else 1.0 for feature in FEATURES}

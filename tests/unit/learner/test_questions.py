@@ -20,8 +20,8 @@ from headrace.wire.message import Message
 from headrace.wire.tables import Kind
 from headrace_learner import checkpoint
 from headrace_learner.state_hash import state_hash
+from tests.support.estimators import PREDICTORS, both
 from tests.unit.engine.export.scores import FEATURES, label, vector
-from tests.unit.engine.export.test_parity import PREDICTORS, both
 from tests.unit.learner.logs import Entry, Row, alternating, definition, entries_of, log, message, messages
 
 _ROW: Row = {feature.name: "text" if feature.type == "string" else 1.0 for feature in FEATURES}

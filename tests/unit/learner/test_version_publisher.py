@@ -5,7 +5,7 @@ from __future__ import annotations
 from headrace.errors import TooLarge
 from headrace.v1.models_pb2 import ModelVersion
 from headrace_learner.pulsar.version_publisher import VersionPublisher
-from tests.unit.scorer.test_prediction_log import Topic
+from tests.support.fake_topic import Topic
 
 
 def test_a_version_that_is_too_large_is_told_and_the_next_one_is_sent() -> None:

@@ -22,8 +22,8 @@ from headrace_scorer.stream_scorer import StreamScorer
 from headrace_scorer.version_cache import VersionCache
 from tests.deadline import scaled
 from tests.headers import header
+from tests.support.scored_vectors import properties, vectors
 from tests.unit.scorer.support import FRAUD, LOOP, version, versions
-from tests.unit.scorer.test_stream_scorer import properties, vectors
 
 
 @dataclass

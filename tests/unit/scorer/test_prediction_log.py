@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-import pulsar
 import pytest
 
 from headrace.errors import NoModelYet
@@ -18,6 +15,7 @@ from headrace.wire.topics import Topics
 from headrace_scorer.pulsar.prediction_log import PredictionQueue, PredictionSender, messages
 from headrace_scorer.scorer import Answer, Request
 from tests.headers import header
+from tests.support.fake_topic import Topic
 from tests.unit.scorer.support import FRAUD, NOW, SORT, WORTH, event, scorer, version, versions
 
 TOPICS = Topics("shop")
@@ -140,29 +138,6 @@ def test_models_do_not_share_a_message() -> None:
     labels = decode_predictions(SORT, second.payload).labels
     assert labels is not None
     assert set(labels) <= {"a", "b", "c"}
-
-
-@dataclass
-class Topic:
-    """A producer of a broker that accepts messages of up to `most` bytes."""
-
-    most: int
-    taken: list[bytes] = field(default_factory=list)
-
-    def create_producer(self, *_arguments: Any, **_options: Any) -> Topic:
-        return self
-
-    def send_async(self, payload: bytes, callback: Callable[[Any, Any], None], **_options: Any) -> None:
-        fits = len(payload) <= self.most
-        if fits:
-            self.taken.append(payload)
-        callback(pulsar.Result.Ok if fits else pulsar.Result.MessageTooBig, None)
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def test_a_prediction_that_is_too_large_holds_up_no_other() -> None:

@@ -25,7 +25,7 @@ from headrace_scorer.stream_scorer import StreamScorer
 from headrace_scorer.version_cache import VersionCache
 from headrace_scorer.versions import Takeover, Versions
 from tests.headers import header
-from tests.unit.scorer import test_stream_scorer
+from tests.support import scored_vectors
 from tests.unit.scorer.support import (
     FRAUD,
     LOOP,
@@ -249,9 +249,7 @@ async def test_requests_under_way_at_the_switch_are_all_answered() -> None:
 @pytest.mark.parametrize("former", [OTHER_LEARNER, FEWER], ids=["learner", "features"])
 def test_vectors_of_the_stream_are_scored_by_the_former(former: ModelDefinition) -> None:
     versions = offered(published(former, 60))
-    batch = test_stream_scorer.Topic().batch(
-        (test_stream_scorer.vectors(FRAUD, [1, 2]), test_stream_scorer.properties(1, 20))
-    )
+    batch = scored_vectors.Topic().batch((scored_vectors.vectors(FRAUD, [1, 2]), scored_vectors.properties(1, 20)))
     outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch, "features")
     (output,) = outcome.outputs
     assert output.properties["definition"] == former.hash
@@ -267,14 +265,14 @@ def test_vectors_of_the_stream_are_scored_by_the_former(former: ModelDefinition)
 def test_vectors_that_were_under_way_at_a_change_of_the_learner_are_scored() -> None:
     versions = offered(published(OTHER_LEARNER, 60))
     properties = {"epoch": 1, "release_watermark": 20, "definition": OTHER_LEARNER.hash}
-    batch = test_stream_scorer.Topic().batch((test_stream_scorer.vectors(FRAUD, [1, 2]), properties))
+    batch = scored_vectors.Topic().batch((scored_vectors.vectors(FRAUD, [1, 2]), properties))
     assert StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch, "features").predictions == 2
 
 
 def test_vectors_that_hold_those_of_the_former_behind_their_own_are_scored_by_who_answers() -> None:
     wide = widened(FRAUD, Former(OTHER))
-    properties = test_stream_scorer.properties(1, 20) | {"former": OTHER.hash}
-    batch = test_stream_scorer.Topic().batch((test_stream_scorer.vectors(wide, [1, 2]), properties))
+    properties = scored_vectors.properties(1, 20) | {"former": OTHER.hash}
+    batch = scored_vectors.Topic().batch((scored_vectors.vectors(wide, [1, 2]), properties))
     versions = offered(published(OTHER, 60))
     for model, place in ((OTHER, sum(feature.type is FieldType.FLOAT for feature in FRAUD.features)), (FRAUD, 0)):
         outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch, "features")
@@ -288,8 +286,6 @@ def test_vectors_that_hold_those_of_the_former_behind_their_own_are_scored_by_wh
 
 def test_vectors_that_do_not_hold_those_of_the_former_pass_unscored() -> None:
     versions = offered(published(OTHER, 60))
-    batch = test_stream_scorer.Topic().batch(
-        (test_stream_scorer.vectors(FRAUD, [1, 2]), test_stream_scorer.properties(1, 20))
-    )
+    batch = scored_vectors.Topic().batch((scored_vectors.vectors(FRAUD, [1, 2]), scored_vectors.properties(1, 20)))
     outcome = StreamScorer(FRAUD, lambda: versions.find("fraud")).score(batch, "features")
     assert (outcome.predictions, outcome.unscored) == (0, 2)

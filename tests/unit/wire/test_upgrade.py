@@ -11,7 +11,7 @@ from headrace.errors import InvalidSettings, NewerFormat, OlderFormat
 from headrace.runtime.redis.definitions import DefinitionStore
 from headrace.runtime.settings import ServiceSettings
 from headrace.wire import compiled_loop
-from tests.integration.test_feature import LOOP
+from tests.support.shop import LOOP
 from tests.wire_samples import LOOP as SAMPLE
 
 OLDER = (Path(__file__).parents[2] / "contract" / "recorded" / "loop.0").read_bytes()

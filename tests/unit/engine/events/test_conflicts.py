@@ -9,7 +9,7 @@ from msgspec import structs
 
 from headrace.definition import Field, FieldType
 from headrace.engine.events.schema import avro_schema, conflicts, fields_of
-from tests.unit.engine.events.test_schema import STREAM
+from tests.support.departed_stream import STREAM
 
 GATE = Field("gate", FieldType.STRING)
 OPTIONAL_GATE = Field("gate", FieldType.STRING, optional=True)

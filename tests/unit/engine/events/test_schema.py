@@ -7,9 +7,9 @@ from typing import Any
 
 from pulsar.schema import Boolean, Double, JsonSchema, Long, Record, String
 
-from headrace.definition import Field, FieldType, StreamDefinition
 from headrace.engine.events import StreamCodec
 from headrace.runtime.pulsar.stream_schema import StreamSchema
+from tests.support.departed_stream import STREAM
 
 
 class departed(Record):  # type: ignore[misc]  # noqa: N801
@@ -18,24 +18,6 @@ class departed(Record):  # type: ignore[misc]  # noqa: N801
     tail = String()
     delay = Double(required=True)
     night = Boolean(required=True)
-
-
-STREAM = StreamDefinition(
-    name="departed",
-    fields=(
-        Field("flight", FieldType.STRING),
-        Field("at", FieldType.TIME),
-        Field("tail", FieldType.STRING, optional=True),
-        Field("delay", FieldType.FLOAT),
-        Field("night", FieldType.BOOL),
-    ),
-    key="tail",
-    time="at",
-    id="flight",
-    lateness=0,
-    horizon=0,
-    time_format="us",
-)
 
 
 def avro(schema: Any) -> Any:

@@ -15,8 +15,8 @@ from headrace.engine.events import EventColumns, StreamCodec
 from headrace.engine.kernel.assembly import Assembled
 from headrace.engine.kernel.partition import Partition, PartitionId, Progress, Waiting
 from headrace.engine.kernel.vector_replay import VectorReplay, orders_of
+from tests.support.kernel_loop import Event, Worker, logs, loop, run, steps, timeline
 from tests.unit.engine.kernel.naive import naive_values
-from tests.unit.engine.kernel.test_fold import Event, Worker, logs, loop, run, steps, timeline
 
 
 def accepted(events: Sequence[tuple[int, Event]], name: PartitionId, sizes: random.Random, parts: int) -> list[Waiting]:

@@ -10,7 +10,7 @@ import pytest
 from headrace.runtime.pulsar.consumer import PartitionConsumer
 from headrace.runtime.pulsar.message_ids import ends_its_batch
 from headrace.wire.position import START, Position
-from tests.unit.runtime.pulsar.test_silence import Broker, Clock, Id, Message, Subscribed
+from tests.support.fake_pulsar import Broker, Clock, Id, Message, Subscribed
 
 
 @dataclass

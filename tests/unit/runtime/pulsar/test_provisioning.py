@@ -8,7 +8,7 @@ from msgspec import structs
 from headrace.errors import InvalidRequest, Unavailable
 from headrace.runtime.pulsar.admin import FOR_EVER, Admin, Retention
 from headrace.runtime.pulsar.provisioning import Topic, retention_of, topics_of
-from tests.unit.engine.kernel.test_fold import loop
+from tests.support.kernel_loop import loop
 
 MINUTE = 60_000_000
 
