@@ -48,8 +48,6 @@ class IngestClient:
 
     Examples
     --------
-    ::
-
         with IngestClient("127.0.0.1:8000") as client:
             client.publish("departed", {"flight": "UA1", "at": "2013-01-01T10:00:00Z", "tail": "N1"})
     """
@@ -308,8 +306,6 @@ class AsyncIngestClient:
 
     Examples
     --------
-    ::
-
         async with AsyncIngestClient("127.0.0.1:8000") as client:
             await client.publish("departed", {"flight": "UA1", "at": "2013-01-01T10:00:00Z", "tail": "N1"})
     """

@@ -55,8 +55,6 @@ class ScoringClient:
 
     Examples
     --------
-    ::
-
         with ScoringClient("127.0.0.1:7070") as client:
             prediction = client.score("late_arrival", {"carrier": "UA", "distance": 1400})
             print(prediction.score, prediction.version.examples)
@@ -223,8 +221,6 @@ class AsyncScoringClient:
 
     Examples
     --------
-    ::
-
         async with AsyncScoringClient("127.0.0.1:7070") as client:
             prediction = await client.score("late_arrival", {"carrier": "UA", "distance": 1400})
     """
