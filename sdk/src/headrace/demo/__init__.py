@@ -1,1 +1,1 @@
-"""New York's flights of 2013 as a loop that `headrace demo` runs: will this flight arrive late? This package is internal."""
+"""New York's flights of 2013 as a loop, for `headrace demo`: will this flight arrive late? This is internal."""
