@@ -131,10 +131,8 @@ class Site:
             PartitionId(stream.name, index) for stream in self.loop.streams for index in range(stream.partitions)
         ]
         with self.redis() as store:
-            standings = PartitionStore(store, self.loop.name).standings(partitions)
-        return {
-            partition: Reached() if standing is None else standing.reached for partition, standing in standings.items()
-        }
+            reports = PartitionStore(store, self.loop.name).owner_reports(partitions)
+        return {partition: Reached() if report is None else report.reached for partition, report in reports.items()}
 
     def child(self, instance: str, seconds: float = 30.0) -> Child:
         """Return the process of an instance; wait for it while it is being restarted."""

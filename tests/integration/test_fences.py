@@ -22,7 +22,7 @@ from headrace.runtime.redis.connection import connect
 from headrace.runtime.redis.decisions import DecisionBoard, Decisions, decode, encode
 from headrace.runtime.redis.fences import Fences
 from headrace.runtime.redis.pairs import JoinState, PairStore
-from headrace.runtime.redis.partitions import Durability, PartitionStore, Standing
+from headrace.runtime.redis.partitions import Durability, OwnerReport, PartitionStore
 from headrace.runtime.redis.rows import RowStore, Write, row_field, row_key
 from headrace.runtime.redis.status import ServiceStatus, StatusBoard, status_key
 from headrace.watermark import ENDED, IDLE, UNKNOWN
@@ -129,9 +129,9 @@ def test_what_an_owner_said_of_its_rest_ends_with_its_epoch(store: redis.Redis, 
     partitions, reached = PartitionStore(store, LOOP.name), Reached(told, told)
 
     def said() -> Reached:
-        standing = partitions.standings([PARTITION])[PARTITION]
-        assert standing is not None
-        return standing.reached
+        report = partitions.owner_reports([PARTITION])[PARTITION]
+        assert report is not None
+        return report.reached
 
     for _ in range(2):
         epoch = partitions.take_over(PARTITION).epoch
@@ -158,8 +158,8 @@ def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: re
         former.record_emitted(PARTITION, first.epoch, replace(progress, emitted=(9, 9, -1)))
     assert new.take_over(PARTITION).progress == progress
     nobody = PartitionId("b", 0)
-    standings = new.standings([PARTITION, nobody])
-    assert standings == {PARTITION: Standing(first.epoch + 2, reached, Position(1, 2, -1)), nobody: None}
+    reports = new.owner_reports([PARTITION, nobody])
+    assert reports == {PARTITION: OwnerReport(first.epoch + 2, reached, Position(1, 2, -1)), nobody: None}
 
 
 def test_what_its_last_owner_folds_is_what_a_new_one_goes_on_with(store: redis.Redis) -> None:

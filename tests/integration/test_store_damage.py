@@ -53,9 +53,9 @@ def test_damaged_progress_is_refused_by_its_owner_and_says_nothing_to_others(
     store.hset(STATE, field, junk)
     with pytest.raises(Unreadable, match="partition s-0"):
         partitions.take_over(PARTITION)
-    standing = partitions.standings([PARTITION])[PARTITION]
-    assert standing is not None
-    assert standing.done == (START if field == "saved" else Position(3, 4, -1))
+    report = partitions.owner_reports([PARTITION])[PARTITION]
+    assert report is not None
+    assert report.done == (START if field == "saved" else Position(3, 4, -1))
     partitions.rebuilding([PARTITION])
     partitions.views(PARTITION)
     # The cure that an operator applies.
@@ -68,7 +68,7 @@ def test_a_damaged_epoch_is_followed_by_a_newer_one(store: redis.Redis, junk: by
     partitions = saved(store)
     before = int(store.get(EPOCH) or 0)
     store.set(EPOCH, junk)
-    assert partitions.standings([PARTITION])[PARTITION] is None
+    assert partitions.owner_reports([PARTITION])[PARTITION] is None
     assert partitions.take_over(PARTITION).epoch > before
     store.set(EPOCH, b"7")
     assert partitions.take_over(PARTITION).epoch > before

@@ -17,7 +17,7 @@ from headrace.engine.kernel.tiles import HEADER_BYTES
 from headrace.engine.marks import MARK
 from headrace.errors import CorruptState, Fenced, InvalidEvent
 from headrace.runtime.pulsar.batch import Batch
-from headrace.runtime.redis.partitions import Standing, TakenOver
+from headrace.runtime.redis.partitions import OwnerReport, TakenOver
 from headrace.runtime.redis.rows import Write
 from headrace.watermark import ENDED, UNKNOWN
 from headrace.wire.deduplication import Accepted
@@ -135,15 +135,15 @@ class Partitions:
         self._world.views[partition] = frozenset(views)
         return self._world.epochs[partition]
 
-    def standings(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, Standing | None]:
-        return {partition: self._standing(partition) for partition in partitions}
+    def owner_reports(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, OwnerReport | None]:
+        return {partition: self._report(partition) for partition in partitions}
 
-    def _standing(self, partition: PartitionId) -> Standing | None:
+    def _report(self, partition: PartitionId) -> OwnerReport | None:
         world = self._world
         if not world.epochs[partition]:
             return None
         done = Position(*world.progress.get(partition, Progress()).done)
-        return Standing(world.epochs[partition], world.reached.get(partition, Reached()), done)
+        return OwnerReport(world.epochs[partition], world.reached.get(partition, Reached()), done)
 
 
 class Rows:

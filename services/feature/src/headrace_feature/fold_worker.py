@@ -21,7 +21,7 @@ from headrace.engine.kernel.fold import Fold, Plan
 from headrace.engine.kernel.partition import Partition, PartitionId, Reached, RowsId
 from headrace.engine.kernel.trial import Trial
 from headrace.runtime.pulsar.batch import Batch
-from headrace.runtime.redis.partitions import PartitionStore, Standing
+from headrace.runtime.redis.partitions import OwnerReport, PartitionStore
 from headrace.runtime.redis.rows import RowStore
 from headrace.runtime.redis.status import Heartbeat, PartitionStatus
 from headrace.watermark import ENDED, IDLE, UNKNOWN
@@ -204,9 +204,9 @@ class FoldWorker:
             Memory may be ahead of the store now: call `give_up`.
         """
         self._end_takeovers()
-        standings = self._store.standings(self._all())
-        self._ownership.give_up_lost(standings)
-        others = self._find_others(standings)
+        reports = self._store.owner_reports(self._all())
+        self._ownership.give_up_lost(reports)
+        others = self._find_others(reports)
         self._reached_by_others = list(others.values())
         plan = self._fold.plan(self._reached_by_others, self._clock())
         self._held_by = self._least(others) if plan.empty else ""
@@ -220,7 +220,7 @@ class FoldWorker:
         if loaded.wrong:
             self._rebuild(loaded.wrong)
             return True
-        if plan.needed and _epochs(self._store.standings(self._all())) != _epochs(standings):
+        if plan.needed and _epochs(self._store.owner_reports(self._all())) != _epochs(reports):
             # Rows may have gone since their progress was read: the store was wiped, or a partition was restarted.
             return True
         self._execute(plan, loaded.remote)
@@ -265,14 +265,14 @@ class FoldWorker:
             PartitionId(stream.name, index) for stream in self._fold.loop.streams for index in range(stream.partitions)
         ]
 
-    def _find_others(self, standings: Mapping[PartitionId, Standing | None]) -> dict[PartitionId, Reached]:
+    def _find_others(self, reports: Mapping[PartitionId, OwnerReport | None]) -> dict[PartitionId, Reached]:
         """Return how far the owners of all other partitions are, without those that are idle."""
         return {
-            partition: self._others.reached(partition, standing)
-            for partition, standing in standings.items()
+            partition: self._others.reached(partition, report)
+            for partition, report in reports.items()
             if partition.stream in self._fold.streams
             and partition not in self._fold.partitions
-            and not self._others.is_silent(partition, standing)
+            and not self._others.is_silent(partition, report)
         }
 
     def _least(self, others: Mapping[PartitionId, Reached]) -> str:
@@ -318,5 +318,5 @@ def _status(partition: Partition, now: int) -> PartitionStatus:
     )
 
 
-def _epochs(standings: Mapping[PartitionId, Standing | None]) -> dict[PartitionId, int]:
-    return {partition: 0 if standing is None else standing.epoch for partition, standing in standings.items()}
+def _epochs(reports: Mapping[PartitionId, OwnerReport | None]) -> dict[PartitionId, int]:
+    return {partition: 0 if report is None else report.epoch for partition, report in reports.items()}

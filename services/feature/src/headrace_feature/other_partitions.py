@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from headrace.engine.kernel.partition import PartitionId, Reached
-from headrace.runtime.redis.partitions import PartitionStore, Standing
+from headrace.runtime.redis.partitions import OwnerReport, PartitionStore
 from headrace.watermark import IDLE
 from headrace.wire.position import START, Position
 
 
 class _Look(NamedTuple):
-    """A look at a partition: where its log ended, and its owner's standing at that time."""
+    """A look at a partition: the end of its log, and its owner's report at that time."""
 
     end: Position
-    standing: Standing | None
+    report: OwnerReport | None
 
 
 @dataclass
@@ -28,14 +28,14 @@ class _OtherPartition:
         The last look at the end of its silent log.
     silence
         The look that found it idle; None if it is not known to be idle.
-    first_standing, has_standing
-        The owner's standing when this worker first asked for it, and whether it has asked.
+    first_report, has_report
+        The owner's report when this worker first read it, and whether it has read one.
     """
 
     last_look: _Look | None = None
     silence: _Look | None = None
-    first_standing: Standing | None = None
-    has_standing: bool = False
+    first_report: OwnerReport | None = None
+    has_report: bool = False
 
 
 class OtherPartitions:
@@ -52,54 +52,54 @@ class OtherPartitions:
     def note_silence(self, partition: PartitionId, end: Position) -> None:
         """Note that a partition has been silent for long and its log ends here.
 
-        It is idle if its log is empty, or if two looks find the same end and the same standing: an owner that saved
+        It is idle if its log is empty, or if two looks find the same end and the same report: an owner that saved
         something in between may be working on new events.
         """
         other = self._other(partition)
         other.silence = None
-        look = _Look(end, self._standing(partition))
-        is_empty = end == START and (look.standing is None or look.standing.done == START)
+        look = _Look(end, self._report(partition))
+        is_empty = end == START and (look.report is None or look.report.done == START)
         if is_empty or other.last_look == look:
             other.silence = look
         other.last_look = look
 
     def note_end(self, partition: PartitionId, end: Position) -> None:
         """Note where the log ends: an earlier report that it is idle holds if it covered the log up to here."""
-        standing = self._standing(partition)
-        is_idle = standing is not None and standing.reached.is_idle
+        report = self._report(partition)
+        is_idle = report is not None and report.reached.is_idle
         # An empty log may have been trimmed, or its broker may be starting: `note_silence` looks twice.
         if is_idle and end != START:
-            self._other(partition).silence = _Look(end, standing)
+            self._other(partition).silence = _Look(end, report)
 
     def is_idle(self, partition: PartitionId) -> bool:
         """Return whether a partition is idle or ended and its owner has no work in progress."""
-        standing = self._standing(partition)
-        return self.is_silent(partition, standing) or self.reached(partition, standing).out >= IDLE
+        report = self._report(partition)
+        return self.is_silent(partition, report) or self.reached(partition, report).out >= IDLE
 
-    def is_silent(self, partition: PartitionId, standing: Standing | None) -> bool:
+    def is_silent(self, partition: PartitionId, report: OwnerReport | None) -> bool:
         """Return whether a partition has been silent for long, with every event done."""
         look = self._other(partition).silence
-        if look is None or standing != look.standing:
+        if look is None or report != look.report:
             return False
-        done = START if standing is None else standing.done
+        done = START if report is None else report.done
         return look.end == START or (done.ledger, done.entry) == (look.end.ledger, look.end.entry)
 
-    def reached(self, partition: PartitionId, standing: Standing | None) -> Reached:
+    def reached(self, partition: PartitionId, report: OwnerReport | None) -> Reached:
         """Return how far the owner of a partition is.
 
-        A standing that says idle counts only if it was saved after our first look at it. An older one may come from an
-        owner that has ended and does not know what has arrived since: then our look at the log decides, see `note_end`
-        and `note_silence`.
+        A report of an idle partition counts only if it was saved after we first read it. An older one may come from an
+        owner that has died, so events may have arrived since. The end of the log then decides: see `note_end` and
+        `note_silence`.
         """
         other = self._other(partition)
-        if not other.has_standing:
-            other.first_standing, other.has_standing = standing, True
-        if standing is None or (standing.reached.is_idle and standing == other.first_standing):
+        if not other.has_report:
+            other.first_report, other.has_report = report, True
+        if report is None or (report.reached.is_idle and report == other.first_report):
             return Reached()
-        return standing.reached
+        return report.reached
 
     def _other(self, partition: PartitionId) -> _OtherPartition:
         return self._partitions.setdefault(partition, _OtherPartition())
 
-    def _standing(self, partition: PartitionId) -> Standing | None:
-        return self._store.standings([partition])[partition]
+    def _report(self, partition: PartitionId) -> OwnerReport | None:
+        return self._store.owner_reports([partition])[partition]

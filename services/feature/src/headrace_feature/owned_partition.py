@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from headrace.engine.kernel.partition import Partition, PartitionId, RowsId
 from headrace.runtime.redis.decisions import Decisions
-from headrace.runtime.redis.partitions import Standing
+from headrace.runtime.redis.partitions import OwnerReport
 from headrace.wire.position import Position
 from headrace_feature.pulsar.outputs import OutputReached
 
@@ -28,7 +28,7 @@ class OwnedPartition:
     last_letter
         Position of the last dead letter that the saved progress does not cover; None if there is none.
     saved
-        The standing that was saved last; None before the first one.
+        The report that was saved last; None before the first one.
     published
         By model, the progress of its vectors that was published last.
     recent
@@ -42,7 +42,7 @@ class OwnedPartition:
     decisions: Decisions
     has_new_decisions: bool = False
     last_letter: Position | None = None
-    saved: Standing | None = None
+    saved: OwnerReport | None = None
     published: dict[str, OutputReached] = field(default_factory=dict)
     recent: dict[RowsId, dict[str, None]] = field(default_factory=dict)
 

@@ -9,7 +9,7 @@ import structlog
 from headrace.engine.kernel.fold import Fold
 from headrace.engine.kernel.partition import PartitionId, Progress, RowsId
 from headrace.runtime.redis.decisions import decode as decode_decisions
-from headrace.runtime.redis.partitions import PartitionStore, Standing, view_names
+from headrace.runtime.redis.partitions import OwnerReport, PartitionStore, view_names
 from headrace.wire.position import Position
 from headrace_feature.other_partitions import OtherPartitions
 from headrace_feature.owned_partition import OwnedPartition
@@ -94,11 +94,11 @@ class Ownership:
         for partition in tuple(self.partitions):
             self.give_up(partition)
 
-    def give_up_lost(self, standings: Mapping[PartitionId, Standing | None]) -> None:
+    def give_up_lost(self, reports: Mapping[PartitionId, OwnerReport | None]) -> None:
         """Give up the partitions that have another owner by now."""
         for partition, owned in tuple(self.partitions.items()):
-            standing = standings.get(partition)
-            if standing is None or standing.epoch != owned.epoch:
+            report = reports.get(partition)
+            if report is None or report.epoch != owned.epoch:
                 _log.warning("partition_lost", partition=str(partition), epoch=owned.epoch)
                 self.give_up(partition)
 

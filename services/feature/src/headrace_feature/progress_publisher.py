@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from headrace.engine.former import Answering
 from headrace.engine.kernel.fold import Fold, MadeVectors
 from headrace.runtime.redis.decisions import encode as encode_decisions
-from headrace.runtime.redis.partitions import PartitionStore, Standing
+from headrace.runtime.redis.partitions import OwnerReport, PartitionStore
 from headrace.runtime.redis.status import Heartbeat
 from headrace.wire.position import START, Position
 from headrace_feature.owned_partition import OwnedPartition
@@ -66,18 +66,18 @@ class ProgressPublisher:
     def _save(self, owned: OwnedPartition) -> None:
         """Save the progress of a partition if anything about it is new."""
         state = owned.state
-        standing = Standing(owned.epoch, self._fold.reached(owned.id), Position(*state.progress.done))
+        report = OwnerReport(owned.epoch, self._fold.reached(owned.id), Position(*state.progress.done))
         # The dead letters have been flushed: a later owner does not write them again.
         last_letter, owned.last_letter = owned.last_letter, None
-        if owned.saved == standing and last_letter is None and not owned.has_new_decisions:
+        if owned.saved == report and last_letter is None and not owned.has_new_decisions:
             return
         state.progress.refused = max(state.progress.refused, last_letter or START)
         oldest = state.forget_ids()
         self._store.save(
             owned.id,
-            standing.epoch,
+            report.epoch,
             state.progress,
-            standing.reached,
+            report.reached,
             state.unsaved,
             oldest,
             self._ownership.views(owned.id),
@@ -87,4 +87,4 @@ class ProgressPublisher:
         owned.has_new_decisions = False
         state.unsaved.clear()
         state.evicted.clear()
-        owned.saved = standing
+        owned.saved = report

@@ -60,12 +60,12 @@ class FeatureStatus:
         local = folder.statuses()
         busy, self._events_read = events_read != self._events_read, events_read
         others = [partition for partition in self._partition_ids if partition not in local]
-        standings = self._partitions.standings(others) if others else {}
+        reports = self._partitions.owner_reports(others) if others else {}
         statuses = {}
         for partition in self._partition_ids:
             status = local.get(partition, PartitionStatus())
-            standing = standings.get(partition)
-            done = START if standing is None else standing.done
+            report = reports.get(partition)
+            done = START if report is None else report.done
             status.unread = self._unread.count(partition, None if status.owned else done, busy)
             statuses[str(partition)] = status
         return statuses

@@ -90,8 +90,18 @@ class TakenOver(NamedTuple):
     decisions: bytes = b""
 
 
-class Standing(NamedTuple):
-    """Report of an owner to the others: its epoch, what they may rely on, and up to where the rows are complete."""
+class OwnerReport(NamedTuple):
+    """The report of a partition's owner to other workers.
+
+    Attributes
+    ----------
+    epoch
+        The owner's epoch.
+    reached
+        The progress that other workers may rely on.
+    done
+        The position up to which its rows are complete.
+    """
 
     epoch: int
     reached: Reached = Reached()
@@ -271,8 +281,8 @@ class PartitionStore:
         if not done:
             raise Fenced(str(partition), epoch)
 
-    def standings(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, Standing | None]:
-        """Return where each partition is, as its owner last reported; None if it never had one. One round trip.
+    def owner_reports(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, OwnerReport | None]:
+        """Return the last report of each partition's owner; None if it never had one. Takes one round trip.
 
         An unreadable state counts as missing: other workers cannot rely on it, and its owner refuses it.
         """
@@ -284,7 +294,7 @@ class PartitionStore:
         with store_errors():
             results = pipe.execute()
         pairs = zip(partitions, results[::2], results[1::2], strict=True)
-        return {partition: _standing(epoch, _readable(state, partition)) for partition, epoch, state in pairs}
+        return {partition: _report(epoch, _readable(state, partition)) for partition, epoch, state in pairs}
 
     def _keys(self, partition: PartitionId) -> list[str]:
         epoch = fence_key(self._loop, _work(partition))
@@ -352,19 +362,20 @@ def _seen(entries: Iterable[tuple[bytes, float]]) -> dict[str, int]:
     return seen
 
 
-def _standing(epoch: bytes | None, saved: PartitionState | None) -> Standing | None:
+def _report(epoch: bytes | None, saved: PartitionState | None) -> OwnerReport | None:
     if epoch is None or not epoch.isdigit() or len(epoch) > 19:
         return None
     number = int(epoch)
     if saved is None or saved.epoch is None:
-        return Standing(number)
+        return OwnerReport(number)
     reached = Reached(from_wire(saved.folded), from_wire(saved.out))
-    # A new owner may have found more, so an earlier owner's report of silence no longer holds.
-    report = Reached() if reached.is_idle and saved.epoch != number else reached
+    # An idle report of an earlier owner no longer holds: the new owner may have found more events.
+    if reached.is_idle and saved.epoch != number:
+        reached = Reached()
     try:
-        return Standing(number, report, Position.from_bytes(saved.done))
+        return OwnerReport(number, reached, Position.from_bytes(saved.done))
     except Unreadable:
-        return Standing(number)
+        return OwnerReport(number)
 
 
 class Durability:

@@ -220,18 +220,18 @@ class FeatureLanes:
     def _is_idle(self, partition: PartitionId) -> bool:
         if self._folder is not None:
             return self._folder.is_idle(partition)
-        standing = self._partitions.standings([partition])[partition]
-        return standing is None or standing.reached.out >= IDLE
+        report = self._partitions.owner_reports([partition])[partition]
+        return report is None or report.reached.out >= IDLE
 
     def _owner_progress(self, partition: PartitionId) -> OwnerProgress:
         """Return how far a partition is folded, by whichever process owns it."""
-        standing = self._partitions.standings([partition])[partition]
-        position = START if standing is None else standing.done
+        report = self._partitions.owner_reports([partition])[partition]
+        position = START if report is None else report.done
         with store_connection.store_errors():
             statuses = StatusBoard(self._store, self._loop.name).read()
         others = [status.partitions for status in statuses if status.instance != self._settings.instance]
         alive = any(entry.owned for partitions in others if (entry := partitions.get(str(partition))) is not None)
-        return OwnerProgress(position, standing, alive)
+        return OwnerProgress(position, report, alive)
 
     def _consumer(
         self, topic: str, subscription: str, source: Any, owner_progress: Callable[[], OwnerProgress] | None = None
