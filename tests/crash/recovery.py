@@ -18,7 +18,7 @@ BOUNDS = {
     "ingest": "start of the process (imports, producers), and the client's next try",
     "feature": "the broker hands a partition on at once; then state and rows are read, and what waits is folded",
     "learner": "the next version: an owner's checkpoint is loaded, and `publish_every` examples are due",
-    "scorer": "the broker hands a partition on at once; a lone one starts anew and reads the versions first",
+    "scorer": "the broker hands a partition on at once; a lone one restarts and reads the versions first",
     BROKER: "its start on the same data (JVM, ledgers), then the clients' pauses between tries",
     STORE: "its start on the same append-only file, then the clients' pauses between tries",
 }

@@ -170,20 +170,20 @@ def test_what_its_last_owner_folds_is_what_a_new_one_goes_on_with(store: redis.R
     assert partitions.take_over(PARTITION).views == {"asked:1"}
 
 
-def test_rows_from_before_a_partition_began_anew_count_as_lost_and_go(store: redis.Redis) -> None:
+def test_rows_from_before_a_restart_count_as_lost_and_go(store: redis.Redis) -> None:
     partitions, rows = PartitionStore(store, LOOP.name), RowStore(store, LOOP)
     other = RowsId("asked", 1)
     before = partitions.take_over(PARTITION).epoch
     rows.write([Write(ROWS, {"p": row(5, before)})], "a-0", before)
     rows.write([Write(other, {"p": row(5, epoch=2)})], "a-1", 2)
     store.hset(row_key(LOOP.name, "k", "p"), "gone:7@0", b"of a view that is gone")
-    floor = partitions.begin_anew(PARTITION, before + 7, Progress(), Position(9, 0, -1), ["asked:1"], lost=True)
-    assert floor == before + 8
-    rows.write([Write(ROWS, {"q": row(5, floor)})], "a-0", floor)
+    oldest_epoch = partitions.restart(PARTITION, before + 7, Progress(), Position(9, 0, -1), ["asked:1"], lost=True)
+    assert oldest_epoch == before + 8
+    rows.write([Write(ROWS, {"q": row(5, oldest_epoch)})], "a-0", oldest_epoch)
     # A view that is added meanwhile does not make older rows count again.
-    partitions.begin_anew(PARTITION, 0, Progress(), Position(9, 0, -1), ["asked:1", "more:1"])
-    assert partitions.take_over(PARTITION).floor == floor
-    assert rows.drop_older({PARTITION: floor, PartitionId("a", 1): 2}) == 2
+    partitions.restart(PARTITION, 0, Progress(), Position(9, 0, -1), ["asked:1", "more:1"])
+    assert partitions.take_over(PARTITION).oldest_epoch == oldest_epoch
+    assert rows.drop_older({PARTITION: oldest_epoch, PartitionId("a", 1): 2}) == 2
     assert {rows_id: list(found) for rows_id, found in rows.load({ROWS: ["p", "q"], other: ["p"]}).items()} == {
         ROWS: ["q"],
         other: ["p"],
@@ -241,7 +241,7 @@ def test_a_join_is_saved_whole_or_not_at_all(store: redis.Redis) -> None:
     with pytest.raises(Fenced):
         former.clear(epoch, JoinState())
     assert (new.take_over()[1], new.load(["a"]).entries, new.seen()) == (state, {"a": entry}, seen)
-    new.begin_anew(9, state)
+    new.restart(9, state)
     assert (new.load(["a"]).entries, new.seen(), listed(new)) == ({}, {}, {index: [] for index in Index})
 
 
@@ -281,7 +281,7 @@ def test_a_store_that_was_wiped_gives_no_epoch_out_again(store: redis.Redis) -> 
     store.flushall()
     pause = threading.Event()
     pause.wait(0.002)
-    after = fences.acquire("m"), partitions.begin_anew(PARTITION, 0, Progress(), Position(9, 0, -1), [], lost=True)
+    after = fences.acquire("m"), partitions.restart(PARTITION, 0, Progress(), Position(9, 0, -1), [], lost=True)
     assert after > before
     with pytest.raises(Fenced):
         fences.check("m", before[0])

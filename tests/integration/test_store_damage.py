@@ -59,7 +59,7 @@ def test_damaged_progress_is_refused_by_its_owner_and_says_nothing_to_others(
     partitions.rebuilding([PARTITION])
     partitions.views(PARTITION)
     # The cure that an operator applies.
-    partitions.begin_anew(PARTITION, 0, Progress(), START, ["v:1"], lost=True)
+    partitions.restart(PARTITION, 0, Progress(), START, ["v:1"], lost=True)
     assert partitions.take_over(PARTITION).progress.done == START
 
 

@@ -72,7 +72,7 @@ class Pairs:
         self.epoch += 1
         return self.epoch, copy.deepcopy(self.state)
 
-    def begin_anew(self, state: JoinState) -> None:
+    def restart(self, state: JoinState) -> None:
         self.state, self.ids = state, {}
         self.waiting.clear()
 

@@ -31,10 +31,10 @@ def ids_forgotten_at_restart() -> None:
     """Start without ids when a partition is taken over."""
     original = Fold.own
 
-    def anew(self: Fold, partition: PartitionId, progress: Progress, seen: Mapping[str, int]) -> Partition:
+    def own(self: Fold, partition: PartitionId, progress: Progress, seen: Mapping[str, int]) -> Partition:
         return original(self, partition, progress, {})
 
-    Fold.own = anew  # type: ignore[method-assign]
+    Fold.own = own  # type: ignore[method-assign]
 
 
 def late_before_repeated() -> None:

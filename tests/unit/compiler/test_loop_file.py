@@ -71,7 +71,7 @@ def test_views_of_another_file_are_called_like_their_variables_there(
     assert [view.name for view in loaded(text="import clicks\n").definition.views] == ["clicks_of"]
 
 
-def test_each_load_reads_the_folder_anew(write: Callable[..., Path], loaded: Callable[..., LoadedLoop]) -> None:
+def test_each_load_reads_the_folder_again(write: Callable[..., Path], loaded: Callable[..., LoadedLoop]) -> None:
     for name in ("Clicked", "Pressed"):
         write(("Clicked", name), text=STREAM, name=f"{name}/parts.py")
         definition = loaded(text=f"from parts import {name}\n", name=f"{name}/loop.py").definition

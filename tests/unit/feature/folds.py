@@ -48,7 +48,7 @@ class World:
     reached: dict[PartitionId, Reached] = field(default_factory=dict)
     seen: dict[PartitionId, dict[str, int]] = field(default_factory=dict)
     views: dict[PartitionId, frozenset[str]] = field(default_factory=dict)
-    floors: dict[PartitionId, int] = field(default_factory=dict)
+    oldest_epochs: dict[PartitionId, int] = field(default_factory=dict)
     decisions: dict[PartitionId, bytes] = field(default_factory=dict)
     rows: dict[tuple[RowsId, str], bytes] = field(default_factory=dict)
     readers: dict[tuple[str, PartitionId], Accepted] = field(default_factory=dict)
@@ -89,9 +89,9 @@ class Partitions:
         world.epochs[partition] += 1
         progress = copy.copy(world.progress.get(partition, Progress()))
         seen = dict(world.seen.get(partition, {}))
-        floor = world.floors.get(partition, 0)
+        oldest_epoch = world.oldest_epochs.get(partition, 0)
         decisions = world.decisions.get(partition, b"")
-        return TakenOver(world.epochs[partition], progress, seen, world.views.get(partition), floor, decisions)
+        return TakenOver(world.epochs[partition], progress, seen, world.views.get(partition), oldest_epoch, decisions)
 
     def record_emitted(self, partition: PartitionId, epoch: int, progress: Progress) -> None:
         self._world.effect()
@@ -122,13 +122,13 @@ class Partitions:
             self._world.decisions[partition] = decisions
         self._world.after()
 
-    def begin_anew(
+    def restart(
         self, partition: PartitionId, beyond: int, progress: Progress, goal: Position, views: Iterable[str],
         lost: bool = False,
     ) -> int:  # fmt: skip
         self._world.epochs[partition] += 1
         if lost:
-            self._world.floors[partition] = self._world.epochs[partition]
+            self._world.oldest_epochs[partition] = self._world.epochs[partition]
         self._world.progress[partition] = copy.copy(progress)
         self._world.reached.pop(partition, None)
         self._world.seen[partition] = {}

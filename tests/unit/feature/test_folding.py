@@ -449,7 +449,7 @@ def test_rows_that_go_between_the_look_at_others_and_the_read_make_no_vector() -
     assert not ours.owns(A, 1)
 
 
-def test_a_view_that_was_left_out_for_a_while_is_folded_anew() -> None:
+def test_a_view_that_was_left_out_for_a_while_is_folded_again() -> None:
     """It was rolled back, or owned for a while by a worker that is not replaced yet: its rows have a hole."""
     full = loop()
     without = msgspec.structs.replace(full, views=full.views[1:], models=())
@@ -486,7 +486,7 @@ def test_rows_from_before_a_backfill_of_a_running_loop_are_not_gone_on_with(begu
     world.rows[rows_id, "p"] = world.rows[rows_id, "q"]  # a reason to rebuild the rows
     for partition in begun:
         out = Progress(emitted=world.progress[partition].emitted)
-        Partitions(world).begin_anew(
+        Partitions(world).restart(
             partition, 0, out, Position(24, 0, -1), view_names(definition, partition.stream), lost=True
         )
     live.step()

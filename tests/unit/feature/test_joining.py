@@ -175,7 +175,7 @@ def test_a_lost_state_is_made_again_and_what_is_in_the_log_is_not_written_twice(
     take(first, "told", labels(0, "abx"))
     first.note_silence("features", START)
     first.step()
-    pairs.begin_anew(JoinState(sequence=2, goals={"features": Position(1, 0, -1).to_bytes()}))
+    pairs.restart(JoinState(sequence=2, goals={"features": Position(1, 0, -1).to_bytes()}))
     second = worker(definition, pairs, log)
     take(second, "features", vectors(definition, 0, "abcd"))
     take(second, "told", labels(0, "abxc"))
@@ -189,7 +189,7 @@ def test_a_lost_state_is_made_again_and_what_is_in_the_log_is_not_written_twice(
 def lose(pairs: Pairs, definition: LoopDefinition, sequence: int) -> None:
     """Reset the state as `headrace backfill` does, after it has read the logs."""
     goals = {"features": Position(1, 0, -1).to_bytes(), "told": Position(1, 1, -1).to_bytes()}
-    pairs.begin_anew(JoinState(definition=definition.models[0].hash, sequence=sequence, goals=goals))
+    pairs.restart(JoinState(definition=definition.models[0].hash, sequence=sequence, goals=goals))
 
 
 def test_what_was_decided_because_a_stream_rested_is_not_written_twice(tmp_path: Path) -> None:

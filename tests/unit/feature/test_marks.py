@@ -220,7 +220,7 @@ def test_an_event_of_the_far_future_is_left_out_once_ahead_is_declared() -> None
         accept(fold, A, promise(3))
         finish(fold)
         # Do what `headrace backfill --again` does.
-        world.progress[A] = world.progress[A].anew()
+        world.progress[A] = world.progress[A].restarted()
         world.seen[A] = {}
         world.rows.clear()
         world.watermarks.clear()  # joins ignore what the former owner said of the far future

@@ -78,24 +78,24 @@ def _begin(backfill: Backfill, again: bool) -> Begun:
     count = 0
     with progress("read the logs") as show:
 
-        def tell(topic: str, messages: int) -> None:
+        def show_topic(topic: str, messages: int) -> None:
             nonlocal count
             count += messages
             show(count, topic.rpartition("/")[2])
 
-        return backfill.begin(tell, again)
+        return backfill.begin(show_topic, again)
 
 
 def _watch(backfill: Backfill, rebuild: Begun) -> None:
     from rich.console import Console
 
     total = counted(len(rebuild.partitions), "partition")
-    tell = now_and_then()
+    print_line = now_and_then()
     with Console(stderr=True).status("backfill") as status:
         while remaining := backfill.remaining(rebuild):
             line = f"backfill: {len(rebuild.partitions) - len(remaining)} of {total} done"
             if sys.stderr.isatty():
                 status.update(line)
             else:
-                tell(line)
+                print_line(line)
             time.sleep(_LOOK_S)

@@ -13,12 +13,12 @@ from headrace.cli.sending import (
     decided_facts,
     decided_text,
     definition_of,
+    print_rejections,
     progress,
     report_problems,
     sending_options,
     sources_of,
     tell_outcome,
-    tell_rejections,
 )
 from headrace.wording import counted, format_span, format_time
 
@@ -104,7 +104,7 @@ def command(
             final=not more,
             on_progress=lambda at: show(at.sent, _note(at)),
         )
-    tell_rejections(result.rejections, result.rejected)
+    print_rejections(result.rejections, result.rejected)
     return tell_outcome(as_json, _line(result), _facts(result))
 
 

@@ -174,7 +174,7 @@ class _Reading:
         self._relearn = relearn
         self._events = 0
         self._topics: Topics = Topics(loop.definition.name, namespace)
-        self._streams: StreamHistory = StreamHistory(self._logs, self._topics, loop.definition, self._tell)
+        self._streams: StreamHistory = StreamHistory(self._logs, self._topics, loop.definition, self._report_progress)
 
     def of(self, model: ModelDefinition) -> tuple[Replay, Comparison]:
         from headrace.history.comparison import Comparison
@@ -199,7 +199,7 @@ class _Reading:
 
         return ExampleAudit(self._loop.definition, model, self._streams, self._logs, self._topics)
 
-    def _tell(self, stream: str, count: int) -> None:
+    def _report_progress(self, stream: str, count: int) -> None:
         self._events += count
         self._show(self._events, stream)
 

@@ -11,11 +11,11 @@ from headrace.cli.sending import (
     decided_facts,
     decided_text,
     definition_of,
+    print_rejections,
     progress,
     report_problems,
     sending_options,
     tell_outcome,
-    tell_rejections,
 )
 from headrace.errors import Unavailable, UnknownName
 from headrace.wording import counted
@@ -67,7 +67,7 @@ def command(
             final=final,
             on_progress=lambda count: show(count, ""),
         )
-    tell_rejections(result.rejections, result.rejected)
+    print_rejections(result.rejections, result.rejected)
     return tell_outcome(
         as_json,
         f"sent {counted(result.sent, 'event')} to {stream}: {decided_text(result)}",

@@ -170,11 +170,11 @@ def report_problems(target: Target) -> Iterator[None]:
 
 
 def _lines(title: str) -> Callable[[int, str], None]:
-    began, tell = time.monotonic(), now_and_then()
+    began, print_line = time.monotonic(), now_and_then()
 
     def show(count: int, note: str) -> None:
         rate = count / max(time.monotonic() - began, 1e-3)
-        tell(f"{title}: {counted(count, 'event')}, {rate:,.0f}/s  {note}".rstrip())
+        print_line(f"{title}: {counted(count, 'event')}, {rate:,.0f}/s  {note}".rstrip())
 
     return show
 
@@ -183,16 +183,16 @@ def now_and_then() -> Callable[[str], None]:
     """Return a function that prints its line on standard error, unless it has just printed one."""
     printed_at = time.monotonic()
 
-    def tell(line: str) -> None:
+    def print_line(line: str) -> None:
         nonlocal printed_at
         if time.monotonic() - printed_at >= _LINES_EVERY_S:
             printed_at = time.monotonic()
             say_line(line, err=True)
 
-    return tell
+    return print_line
 
 
-def tell_rejections(rejections: Sequence[RejectedRow], rejected: int) -> None:
+def print_rejections(rejections: Sequence[RejectedRow], rejected: int) -> None:
     """Print the first rejected rows on standard error."""
     for row in rejections[:_SHOWN]:
         say_line(f"rejected {row}", err=True)

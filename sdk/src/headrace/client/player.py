@@ -276,7 +276,7 @@ class Player:
         if final:
             for stream in self._marks:
                 self._target.send(stream, (), end=True)
-        self._tell(force=True)
+        self._report_progress(force=True)
 
     def _wait(self, place: int) -> tuple[int, float]:
         while True:
@@ -284,7 +284,7 @@ class Player:
             window = self._pace.window(place)
             if window.events:
                 return window.events, window.until
-            self._tell()
+            self._report_progress()
             self._clock.sleep(min(window.wait_s, 1.0))
 
     def _take(
@@ -314,7 +314,7 @@ class Player:
             mark = self._mark(streams[stream], following)
             self._target.send(stream, slice_.get(stream, ()), mark=mark if mark > last else 0)
             self._marks[stream] = max(mark, last)
-        self._tell()
+        self._report_progress()
 
     def _mark(self, stream: StreamDefinition, following: int | None) -> int:
         """Return the mark after a slice; 0 for none."""
@@ -325,7 +325,7 @@ class Player:
         # An event that is late by less than the lateness may still come, from a file or another producer.
         return max(following - stream.lateness, 0)
 
-    def _tell(self, force: bool = False) -> None:
+    def _report_progress(self, force: bool = False) -> None:
         now = self._clock.now()
         if (
             self._on_progress is not None

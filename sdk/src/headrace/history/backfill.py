@@ -16,7 +16,7 @@ from headrace.definition import LoopDefinition, StreamDefinition
 from headrace.engine.kernel.join import Rule
 from headrace.engine.kernel.partition import PartitionId
 from headrace.errors import InvalidRequest
-from headrace.history.outputs import Outputs, Progressing, Retained, read_outputs
+from headrace.history.outputs import OnProgress, Outputs, Retained, read_outputs
 from headrace.runtime.pulsar.producer import wake
 from headrace.runtime.redis.pairs import JoinState, PairStore
 from headrace.runtime.redis.partitions import PartitionStore, view_names
@@ -61,13 +61,13 @@ class Backfill:
             model.name: PairStore(store, loop.name, model.name, Rule.of(loop, model)) for model in loop.models
         }
 
-    def begin(self, tell: Progressing, again: bool = False) -> Begun:
+    def begin(self, on_progress: OnProgress, again: bool = False) -> Begun:
         """Find out what has been written, and have the rest rebuilt.
 
         Parameters
         ----------
-        tell
-            Called with each topic that is read.
+        on_progress
+            Called with each topic that is read, and the number of messages.
         again
             Begin even if nothing is lost: existing state then counts as lost.
 
@@ -81,12 +81,12 @@ class Backfill:
         unknown = self._unknown()
         if not (again or unknown):
             raise StateIsThere(self._loop.name)
-        outputs = read_outputs(self._client, self._loop, self._topics, tell)
+        outputs = read_outputs(self._client, self._loop, self._topics, on_progress)
         if not (again or any(_has_begun(unit, outputs) for unit in unknown)):
             raise StateIsThere(self._loop.name)
         # Each partition is reset in one step in the store, and its owner continues until then: an interruption at any
         # moment leaves no partition without its rows.
-        floors = {partition: self._begin_partition(partition, outputs) for partition in outputs.epochs}
+        oldest_epochs = {partition: self._begin_partition(partition, outputs) for partition in outputs.epochs}
         for model in self._loop.models:
             sequence, epoch = outputs.examples[model.name]
             state = JoinState(
@@ -95,8 +95,8 @@ class Backfill:
                 sequence=sequence,
                 goals=self._goals(model.name, outputs),
             )
-            self._pairs[model.name].begin_anew(epoch, state)
-        self._rows.drop_older(floors)
+            self._pairs[model.name].restart(epoch, state)
+        self._rows.drop_older(oldest_epochs)
         for topic in outputs.topics:
             wake(self._client, topic)
         return Begun(tuple(outputs.epochs), tuple(self._shortages(outputs)))
@@ -109,7 +109,7 @@ class Backfill:
         """Have a partition folded again; return the first epoch whose rows count."""
         goal, views = outputs.retained[partition].end, view_names(self._loop, partition.stream)
         out = outputs.progress[partition]
-        return self._partitions.begin_anew(partition, outputs.epochs[partition], out, goal, views, lost=True)
+        return self._partitions.restart(partition, outputs.epochs[partition], out, goal, views, lost=True)
 
     def _unknown(self) -> list[PartitionId | str]:
         """Return the partitions, and the models (for their joins), of which the store knows nothing."""

@@ -21,7 +21,7 @@ from headrace.wire.tables import last_sequence_of, positions_of
 from headrace.wire.topics import Topics
 
 #: Called with each topic that is read, and the number of its messages.
-Progressing = Callable[[str, int], None]
+OnProgress = Callable[[str, int], None]
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Outputs:
     topics: list[str] = field(default_factory=list)
 
 
-def read_outputs(client: pulsar.Client, loop: LoopDefinition, topics: Topics, tell: Progressing) -> Outputs:
+def read_outputs(client: pulsar.Client, loop: LoopDefinition, topics: Topics, on_progress: OnProgress) -> Outputs:
     """Read all of a loop's logs from beginning to end.
 
     Raises
@@ -77,15 +77,15 @@ def read_outputs(client: pulsar.Client, loop: LoopDefinition, topics: Topics, te
     Unavailable
         The broker does not answer.
     """
-    return _Reading(client, loop, topics, tell).run()
+    return _Reading(client, loop, topics, on_progress).run()
 
 
 class _Reading:
-    def __init__(self, client: pulsar.Client, loop: LoopDefinition, topics: Topics, tell: Progressing) -> None:
+    def __init__(self, client: pulsar.Client, loop: LoopDefinition, topics: Topics, on_progress: OnProgress) -> None:
         self._client = client
         self._loop = loop
         self._topics = topics
-        self._tell = tell
+        self._on_progress = on_progress
         self._outputs = Outputs()
         self._emitted: dict[PartitionId, list[Position]] = {}
 
@@ -109,7 +109,7 @@ class _Reading:
                 if letter.service == "feature" and letter.position:
                     position = Position.from_bytes(letter.position)
                     positions[letter.topic] = max(position, positions.get(letter.topic, START))
-            self._tell(topic, len(batch))
+            self._on_progress(topic, len(batch))
         return positions
 
     def _read_stream(
@@ -124,7 +124,7 @@ class _Reading:
             if len(times):
                 extent.oldest = int(times.min()) if extent.oldest is None else extent.oldest
                 extent.newest = int(times.max())
-            self._tell(topic, len(batch))
+            self._on_progress(topic, len(batch))
         outputs = self._outputs
         outputs.ends[topic] = extent.end
         outputs.topics.append(topic)
@@ -141,7 +141,7 @@ class _Reading:
                 for message, positions in decoded(opened(batch, topic, pass_over), topic, _positions, pass_over):
                     accepted.take(message.envelope.epoch or 0, positions)
                 self._outputs.ends[topic] = batch.positions[-1]
-                self._tell(topic, len(batch))
+                self._on_progress(topic, len(batch))
             if model.vectors == "stream":
                 self._is_out(PartitionId(model.stream, index), accepted)
 
@@ -158,7 +158,7 @@ class _Reading:
             for message, last in decoded(opened(batch, topic, pass_over), topic, _last_sequence, pass_over):
                 epoch = max(epoch, message.envelope.epoch or 0)
                 sequence = max(sequence, last + 1)
-            self._tell(topic, len(batch))
+            self._on_progress(topic, len(batch))
         self._outputs.examples[model.name] = (sequence, epoch)
 
 

@@ -148,7 +148,7 @@ def remake(
     until: Mapping[PartitionId, tuple[int, int, int]] | None = None,
     first: int = 0,
     span: int = SPAN,
-    told: Callable[[int, int], None] = lambda made, total: None,
+    on_progress: Callable[[int, int], None] = lambda made, total: None,
 ) -> Remade:
     """Make the log of a model's questions and answers, in order; all entries are marked as `made`.
 
@@ -161,8 +161,8 @@ def remake(
         The place of the first entry in the log.
     span
         Number of questions and labels that are read before any are processed; more if more questions are open.
-    told
-        Called with the number of vectors that are made, and of those to be made.
+    on_progress
+        Called with the number of vectors made so far, and the total.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def remake(
     if model.vectors == "requests":
         raise InvalidRequest(f"model {model.name}", "asked by requests", "one whose questions are events of a stream")
     remade = Remade()
-    remade.entries = _Log(loop, model, source, until, first, span).entries(remade, told)
+    remade.entries = _Log(loop, model, source, until, first, span).entries(remade, on_progress)
     return remade
 
 
@@ -206,12 +206,12 @@ class _Log:
         self._seqs: dict[int, int] = {}
         self._closed: list[ClosedQuestion] = []
 
-    def entries(self, remade: Remade, tell: Callable[[int, int], None]) -> Iterator[LogEntries]:
+    def entries(self, remade: Remade, on_progress: Callable[[int, int], None]) -> Iterator[LogEntries]:
         """Yield the entries, then add to `remade` the questions that are left."""
         total = sum(
             self._count(partition, waiting) for partition in self._questions for waiting in self._source.read(partition)
         )
-        tell(0, total)
+        on_progress(0, total)
         cursors = [*self._questions.values(), *self._label_cursors]
         before: int | None = UNKNOWN
         while before is not None:
@@ -226,7 +226,7 @@ class _Log:
                 arrivals += self._take_labels(before)
             rows = self._answers.take(arrivals, self._marks())
             self._vectors.make(parts, first, rows, before)
-            tell(self._read, total)
+            on_progress(self._read, total)
             coming = min((cursor.watermark for cursor in self._questions.values() if not cursor.done), default=ENDED)
             items = self._answers.ready(None if before is None else coming)
             for start in range(0, len(items), MAX_ROWS):

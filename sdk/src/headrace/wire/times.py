@@ -34,12 +34,12 @@ def to_wire(time: int) -> WireTime:
     return _OUT.get(time, time)
 
 
-def told(time: int | None) -> WireTime:
-    """Return a time for readers outside, as `to_wire` does: None also before any calendar, as for unknown minus a span.
+def to_status(time: int | None) -> WireTime:
+    """Return a time as a status shows it: as `to_wire` does, but None before the calendar, as for unknown minus a span.
 
     Examples
     --------
-    >>> told(UNKNOWN - 1_000_000), told(7)
+    >>> to_status(UNKNOWN - 1_000_000), to_status(7)
     (None, 7)
     """
     return None if time is None or time < FIRST_TIME else to_wire(time)

@@ -63,7 +63,7 @@ class ExampleRemaker(threading.Thread):
         try:
             source = StreamHistory(self._logs, self._topics, self._loop)
             until = last_questions(self._logs, self._topics, self._model)
-            result = remake(self._loop, self._model, source, until=until, told=self._note_progress)
+            result = remake(self._loop, self._model, source, until=until, on_progress=self._note_progress)
             for entries in result.entries:
                 self._put(entries)
             self._open, self._closed = result.open, result.closed

@@ -10,7 +10,7 @@ from headrace.engine.kernel.partition import PartitionId
 from headrace.runtime.redis.partitions import PartitionStore
 from headrace.runtime.redis.status import PartitionStatus, ServiceStatus
 from headrace.wire.position import START
-from headrace.wire.times import told
+from headrace.wire.times import to_status
 from headrace.wording import counted
 from headrace_feature.fold_worker import FoldWorker
 from headrace_feature.join_worker import JoinWorker
@@ -47,7 +47,7 @@ class FeatureStatus:
             The broker or the store does not answer.
         """
         if folder is not None:
-            status.watermark = told(folder.watermark())
+            status.watermark = to_status(folder.watermark())
             status.newest = folder.newest()
             status.held_by = folder.held_by()
             status.partitions = self._partition_statuses(folder, status.counters.get("events", 0))

@@ -181,12 +181,12 @@ class Ingest:
         return await self._decisions.wait(call, stream, events)
 
     def _count_once(self, write_future: Future[None], counts: Mapping[str, int]) -> None:
-        def tell(future: Future[None]) -> None:
+        def count(future: Future[None]) -> None:
             if not future.cancelled() and future.exception() is None:
                 for name, amount in counts.items():
                     self._count(name, amount)
 
-        write_future.add_done_callback(tell)
+        write_future.add_done_callback(count)
 
 
 class _Call:

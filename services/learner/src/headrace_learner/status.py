@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from headrace.engine.quality import MARK, NOT_FINITE, SPOILED
 from headrace.runtime.redis.status import ServiceStatus, StoppedModel, TakeoverStatus
-from headrace.wire.times import told
+from headrace.wire.times import to_status
 from headrace.wire.topics import END_OF_HISTORY
 from headrace_learner.takeover import Takeover
 
@@ -46,7 +46,7 @@ def report(status: ServiceStatus, models: Mapping[str, ModelStatus]) -> None:
     # A standby does not know how far the model is.
     watermarks = [_known(model.release_watermark) for model in models.values() if model.state != "standby"]
     times = [watermark for watermark in watermarks if watermark is not None]
-    status.watermark = told(min(times, default=None)) if len(times) == len(watermarks) else None
+    status.watermark = to_status(min(times, default=None)) if len(times) == len(watermarks) else None
     status.metrics = {name: {**model.metrics} for name, model in models.items() if model.metrics}
     status.takeovers = {
         name: TakeoverStatus(answering=model.takeover.former, learned=model.examples, needed=model.takeover.needed)

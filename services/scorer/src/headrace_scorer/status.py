@@ -13,7 +13,7 @@ from headrace.engine.kernel.partition import PartitionId
 from headrace.runtime.redis.partitions import PartitionStore
 from headrace.runtime.redis.status import ServiceStatus, TakeoverStatus
 from headrace.watermark import UNKNOWN
-from headrace.wire.times import told
+from headrace.wire.times import to_status
 from headrace_scorer.versions import Versions
 
 #: Seconds of silence, while others continue, after which a partition counts as another scorer's.
@@ -104,7 +104,7 @@ class Rebuild:
 def report(status: ServiceStatus, progress: ScoringProgress, versions: Versions, counters: Mapping[str, int]) -> None:
     """Update the status of a scorer; `counters` are those of its requests."""
     status.counters = {"predictions": 0, "unscored": 0, **progress.counters, **counters}
-    status.watermark = told(progress.watermark)
+    status.watermark = to_status(progress.watermark)
     status.versions = versions.examples()
     takeovers = ((model.name, versions.takeover(model.name)) for model in versions.models)
     status.takeovers = {

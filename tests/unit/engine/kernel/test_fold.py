@@ -41,7 +41,7 @@ def test_vectors_that_are_out_count_no_reads_beyond_keep() -> None:
     worker.finish()
     assert worker.order == ["q"]
     # This happens if a view of the stream is new: it is folded again, beside rows that are far ahead.
-    worker.progress[asked] = worker.progress[asked].anew()
+    worker.progress[asked] = worker.progress[asked].restarted()
     worker.start()
     worker.accept(asked, [question])
     worker.finish()

@@ -77,7 +77,7 @@ def retry(
                 check_fields(letter, fields, definition)
         letters = (edited(as_sent(letter, definition), fields, event) for letter in _at(box, selection))
         with IngestClient(address or target.address("ingest")) as client:
-            _resend(box, client, letters, lambda result: _tell(result, outcomes, as_json))
+            _resend(box, client, letters, lambda result: _print_result(result, outcomes, as_json))
     count = sum(outcomes.values())
     if outcomes["refused"]:
         raise Refused(f"{outcomes['refused']:,} of {count:,} were refused again", REFUSED)
@@ -140,7 +140,9 @@ def _at(box: LetterBox, positions: set[Position]) -> Iterator[Letter]:
             return
 
 
-def _resend(box: LetterBox, client: IngestClient, letters: Iterator[Letter], tell: Callable[[Resent], None]) -> None:
+def _resend(
+    box: LetterBox, client: IngestClient, letters: Iterator[Letter], on_result: Callable[[Resent], None]
+) -> None:
     from headrace.client.resending import resend
     from headrace.errors import InvalidEvent
     from headrace.runtime.pulsar.dead_letters import Outcome
@@ -155,10 +157,10 @@ def _resend(box: LetterBox, client: IngestClient, letters: Iterator[Letter], tel
             }
         )
         for result in run:
-            tell(result)
+            on_result(result)
 
 
-def _tell(result: Resent, outcomes: Counter[str], as_json: bool) -> None:
+def _print_result(result: Resent, outcomes: Counter[str], as_json: bool) -> None:
     from headrace.runtime.pulsar.dead_letters import Outcome, format_position
 
     outcome = Outcome.REFUSED if result.error else Outcome.TAKEN

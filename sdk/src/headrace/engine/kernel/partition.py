@@ -62,8 +62,8 @@ class Progress:
     ended: bool = False
     refused: tuple[int, int, int] = (-1, -1, -1)
 
-    def anew(self) -> Progress:
-        """Return the progress for reading the whole log again to fold missing rows; written outputs stay written."""
+    def restarted(self) -> Progress:
+        """Return the progress from which the whole log is folded again; outputs already written are not repeated."""
         return Progress(emitted=self.emitted, refused=max(self.refused, self.done))
 
 

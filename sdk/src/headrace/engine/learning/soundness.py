@@ -1,4 +1,4 @@
-"""Check whether a model can still compute: one enormous value leaves infinity or NaN in it for good."""
+"""Check whether a model can still compute: one enormous value leaves infinity or NaN in it permanently."""
 
 from __future__ import annotations
 

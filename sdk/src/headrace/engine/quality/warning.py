@@ -23,8 +23,8 @@ CAUSES = (
 )
 
 SPOILED = (
-    "has learned a value too large to compute with, and holds it, infinity or NaN for good: its answers are of no use. "
-    'Clip the features that may be so large, as in col("x").clip(-1e6, 1e6): the changed model learns anew'
+    "has learned a value too large to compute with, and keeps it, infinity or NaN: its answers are useless. "
+    'Clip the features that may be so large, as in col("x").clip(-1e6, 1e6): the changed model starts from nothing'
 )
 
 

@@ -77,6 +77,6 @@ def _cure(topic: str, physical: list[str], count: int) -> str:
     if len(physical) < count:
         return f"`pulsar-admin topics update-partitioned-topic {topic} -p {count}` adds what is missing"
     return (
-        f"none can be taken away, so the stream declares {len(physical)}, or `headrace apply` creates it anew after "
+        f"none can be taken away, so the stream declares {len(physical)}, or `headrace apply` creates it again after "
         f"`pulsar-admin topics delete-partitioned-topic {topic}`"
     )

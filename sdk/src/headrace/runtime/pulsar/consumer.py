@@ -110,7 +110,7 @@ class PartitionConsumer:
         Raises
         ------
         Unavailable
-            The connection is closed for good.
+            The connection is closed and does not reconnect.
         """
         if self._gap is not None:
             return self._catch_up(self._gap)

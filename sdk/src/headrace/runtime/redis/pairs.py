@@ -48,7 +48,7 @@ return 1
 """
 
 
-_ANEW = f"""
+_RESTART = f"""
 {RAISE_EPOCH}
 redis.call('SET', KEYS[2], ARGV[2])
 for key = 3, #KEYS do redis.call('DEL', KEYS[key]) end
@@ -172,7 +172,7 @@ class PairStore:
         self._keys = [epoch, *(epoch.replace(":epoch", name) for name in names)]
         self._orders = dict(zip(Index, self._keys[4:], strict=True))
         self._save = store.register_script(_SAVE)
-        self._begin_anew_script = store.register_script(_ANEW)
+        self._restart_script = store.register_script(_RESTART)
         self._clear = store.register_script(_CLEAR)
         self._forget = store.register_script(_FORGET)
 
@@ -190,16 +190,16 @@ class PairStore:
         """
         self._fences.check(self._work, epoch)
 
-    def begin_anew(self, beyond: int, state: JoinState) -> int:
-        """Become the owner, to have the join rebuilt from `state`; return the epoch.
+    def restart(self, beyond: int, state: JoinState) -> int:
+        """Become the owner, to rebuild the join from `state`; return the epoch.
 
         Parameters
         ----------
         beyond
-            An epoch found in the examples log, in case the store has forgotten it.
+            The newest epoch in the examples log: the new epoch is greater, even if the store has forgotten that one.
         """
         with store_errors():
-            return int(self._begin_anew_script(keys=self._keys, args=[beyond, _STATE.encode(state)]))
+            return int(self._restart_script(keys=self._keys, args=[beyond, _STATE.encode(state)]))
 
     def take_over(self) -> tuple[int, JoinState]:
         """Become the owner; return the epoch and the state of the join.

@@ -36,7 +36,7 @@ return 1
 """
 
 
-_ANEW = f"""
+_RESTART = f"""
 {RAISE_EPOCH}
 local floor = redis.call('HGET', KEYS[2], 'floor')
 if ARGV[5] == '1' then floor = string.format('%d', epoch) end
@@ -78,7 +78,7 @@ class TakenOver(NamedTuple):
     views
         The views whose rows hold everything up to `progress.done` (or will, once it is reached again); None if
         there has been no owner.
-    floor
+    oldest_epoch
         Rows of owners before this epoch count as lost.
     """
 
@@ -86,7 +86,7 @@ class TakenOver(NamedTuple):
     progress: Progress
     seen: dict[str, int]
     views: frozenset[str] | None = None
-    floor: int = 0
+    oldest_epoch: int = 0
     decisions: bytes = b""
 
 
@@ -122,7 +122,7 @@ class PartitionStore:
         self._fences = Fences(store, loop)
         self._save = store.register_script(_SAVE)
         self._record = store.register_script(_EMITTED)
-        self._begin_anew_script = store.register_script(_ANEW)
+        self._restart_script = store.register_script(_RESTART)
 
     def known(self, partition: PartitionId) -> bool:
         """Return whether it has ever had an owner, as far as the store remembers."""
@@ -149,8 +149,8 @@ class PartitionStore:
         progress = Progress() if saved is None else _progress(saved)
         progress.emitted = emitted
         views = None if saved is None else frozenset(saved.views)
-        floor, decisions = _number(fields.get(b"floor", b"0"), partition), fields.get(b"decisions", b"")
-        return TakenOver(epoch, progress, _seen(times), views, floor, decisions)
+        oldest_epoch, decisions = _number(fields.get(b"floor", b"0"), partition), fields.get(b"decisions", b"")
+        return TakenOver(epoch, progress, _seen(times), views, oldest_epoch, decisions)
 
     def views(self, partition: PartitionId) -> frozenset[str] | None:
         """Return the views that its rows hold; None if it has had no owner, or if that cannot be read."""
@@ -159,7 +159,7 @@ class PartitionStore:
         saved = _readable(data, partition)
         return None if saved is None else frozenset(saved.views)
 
-    def begin_anew(
+    def restart(
         self,
         partition: PartitionId,
         beyond: int,
@@ -168,25 +168,25 @@ class PartitionStore:
         views: Iterable[str],
         lost: bool = False,
     ) -> int:
-        """Become the owner (of the epoch returned), to fold the whole log again, muted up to what has been written.
+        """Become the owner, to fold the whole log again without repeating outputs; return the epoch.
 
         Parameters
         ----------
         beyond
-            An epoch found in its outputs, in case the store has forgotten it.
+            The newest epoch in its outputs: the new epoch is greater, even if the store has forgotten that one.
         progress
-            The progress that `Progress.anew` returned.
+            The result of `Progress.restarted`.
         goal
-            Rows are incomplete until everything up to here is done.
+            Rows are incomplete until the log is folded up to this position.
         views
-            The views that fold it.
+            The views that fold the partition.
         lost
-            Existing rows count as lost.
+            Whether existing rows count as lost.
         """
         saved = _STATE.encode(PartitionState(refused=Position(*progress.refused).to_bytes(), views=sorted(views)))
         arguments: list[int | bytes] = [beyond, saved, _seal(progress.emitted), _seal(goal), int(lost)]
         with store_errors():
-            return int(self._begin_anew_script(keys=self._keys(partition), args=arguments))
+            return int(self._restart_script(keys=self._keys(partition), args=arguments))
 
     def rebuilding(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, tuple[Position, Position]]:
         """Return the partitions with incomplete rows: how far each is, and how far it has to go. One round trip.

@@ -105,19 +105,19 @@ class RowStore:
         for view in loop.views:
             self._lives[view.entity] = max(self._lives[view.entity], view.lifetime // 1_000)
 
-    def drop_older(self, floors: Mapping[PartitionId, int]) -> int:
+    def drop_older(self, oldest_epochs: Mapping[PartitionId, int]) -> int:
         """Drop the rows that count as lost, while owners write new ones; return how many.
 
         Parameters
         ----------
-        floors
+        oldest_epochs
             By partition, the first epoch whose rows stay.
         """
         arguments: list[str | bytes] = []
         for view in self._loop.views:
-            for partition, floor in floors.items():
+            for partition, oldest_epoch in oldest_epochs.items():
                 if partition.stream == view.stream:
-                    arguments += (row_field(view, partition.partition), floor.to_bytes(8, "big"))
+                    arguments += (row_field(view, partition.partition), oldest_epoch.to_bytes(8, "big"))
         drop, dropped = self._store.register_script(_DROP), 0
         with store_errors():
             for keys in _chunks(self._store.scan_iter(row_key(self._loop.name, "*", "*"), count=1_000), 1_000):

@@ -253,7 +253,7 @@ class Pace:
         self._change.set()
 
     def end(self) -> None:
-        """End the waiting for good."""
+        """End the waiting permanently."""
         self._ended.set()
         self._change.set()
 
