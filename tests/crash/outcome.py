@@ -72,7 +72,7 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
     learned: dict[str, Learned] = field(default_factory=dict)
     dead_letters: Counter[tuple[str, str, str, bytes]] = field(default_factory=Counter)
-    #: Letters for an event at the same position as another one: written again after a crash.
+    #: Dead letters for an event that already has one: written again after a crash.
     letters_repeated: int = 0
     #: Publish times of the messages of each partition, by topic.
     published: dict[str, list[list[float]]] = field(default_factory=dict)

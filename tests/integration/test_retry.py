@@ -138,7 +138,7 @@ def test_what_holds_no_event_cannot_be_sent(letters: Letters) -> None:
     of_scorer, gone, good = (letter["position"] for letter in letters.listed())
     err = letters("retry", good, of_scorer, code=4)[1]
     assert err == (
-        f"headrace: {of_scorer} is a letter of the scorer, expected one that holds an event of a stream: "
+        f"headrace: {of_scorer} is a dead letter of the scorer, expected one that holds an event of a stream: "
         "there is nowhere to send it\n"
     )
     out, err = letters("retry", "--all", code=4)

@@ -17,7 +17,7 @@ from headrace.compiler import load
 from headrace.definition import LoopDefinition
 from headrace.errors import InvalidRequest, UnknownName
 from headrace.history.alterations import Alterations
-from headrace.runtime.pulsar.dead_letters import Letter
+from headrace.runtime.pulsar.dead_letters import StoredDeadLetter
 from headrace.v1.dead_letter_pb2 import DeadLetter
 from headrace.wire.position import START
 
@@ -44,7 +44,7 @@ def test_an_address_alone_lacks_the_definition(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_field_that_the_stream_lacks_is_not_set(flights: LoopDefinition) -> None:
-    letter = Letter(START, DeadLetter(stream="arrived"))
+    letter = StoredDeadLetter(START, DeadLetter(stream="arrived"))
     check_fields(letter, {"arrival_delay": 4}, flights)
     with pytest.raises(InvalidRequest, match=r"of stream arrived\. Did you mean 'arrival_delay'"):
         check_fields(letter, {"arival_delay": 4}, flights)
@@ -57,13 +57,14 @@ def test_an_event_of_a_topic_is_sent_as_its_stream_writes_times(flights: LoopDef
     (stream, *others) = flights.streams
     seconds = structs.replace(flights, streams=(structs.replace(stream, time_format="s"), *others))
     letters = {
-        name: Letter(START, DeadLetter(stream=stream.name, service=name, event=event)) for name in ("ingest", "fold")
+        name: StoredDeadLetter(START, DeadLetter(stream=stream.name, service=name, event=event))
+        for name in ("ingest", "fold")
     }
     time = next(field.name for field in stream.fields if field.name == stream.time)
-    found = json.loads(as_sent(letters["fold"], seconds).letter.event.replace(b'"at"', f'"{time}"'.encode()))
+    found = json.loads(as_sent(letters["fold"], seconds).message.event.replace(b'"at"', f'"{time}"'.encode()))
     assert found == {time: "2026-01-01T00:00:00Z", "n": 1}
-    assert as_sent(letters["ingest"], seconds).letter.event == event
-    assert as_sent(letters["fold"], flights).letter.event == event
+    assert as_sent(letters["ingest"], seconds).message.event == event
+    assert as_sent(letters["fold"], flights).message.event == event
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from headrace.definition import (
 from headrace.engine.events import StreamCodec
 from headrace.engine.kernel.trial import Trial
 from headrace.errors import TooLarge
-from headrace.runtime.pulsar.dead_letter_writer import MAX_EVENT, letter_message
-from headrace.runtime.pulsar.dead_letters import Letter
+from headrace.runtime.pulsar.dead_letter_writer import MAX_EVENT, dead_letter_message
+from headrace.runtime.pulsar.dead_letters import StoredDeadLetter
 from headrace.v1.dead_letter_pb2 import DeadLetter
 from headrace.wire.limits import MAX_MESSAGE, MAX_ROW
 from headrace.wire.position import START
@@ -107,10 +107,10 @@ def test_a_text_that_no_message_can_hold_is_refused_on_arrival_with_the_limit() 
 
 def test_a_dead_letter_of_a_large_message_is_cut_and_says_so() -> None:
     event = b"{" + b"x" * (BROKER - 1)
-    payload, properties = letter_message(DeadLetter(stream="asked", expected="JSON"), event)
+    payload, properties = dead_letter_message(DeadLetter(stream="asked", expected="JSON"), event)
     assert len(payload) < MAX_MESSAGE
-    letter = Letter(START, DeadLetter.FromString(payload))
-    assert letter.letter.event == event[:MAX_EVENT]
-    assert letter.letter.expected == f"JSON (the letter holds the first {MAX_EVENT} of its {BROKER} bytes)"
+    letter = StoredDeadLetter(START, DeadLetter.FromString(payload))
+    assert letter.message.event == event[:MAX_EVENT]
+    assert letter.message.expected == f"JSON (the letter holds the first {MAX_EVENT} of its {BROKER} bytes)"
     assert not letter.is_event(Topics("loop"))
     assert properties["stream"] == "asked"

@@ -9,21 +9,21 @@ from headrace.errors import InvalidEvent, InvalidRequest
 
 if TYPE_CHECKING:
     from headrace.client.ingest import IngestClient
-    from headrace.runtime.pulsar.dead_letters import Letter
+    from headrace.runtime.pulsar.dead_letters import StoredDeadLetter
 
-#: Letters of one call: few enough for the answer to name all that were refused.
+#: Events per call: few enough for the response to list every rejection.
 _RUN = 100
 
 
 class Resent(NamedTuple):
-    """A letter that was sent again; `error` is why it was refused again (an `InvalidEvent` is a new dead letter)."""
+    """A retried dead letter; `error` says why it was refused again (an `InvalidEvent` is a new dead letter)."""
 
-    letter: Letter
+    letter: StoredDeadLetter
     error: InvalidEvent | InvalidRequest | None
 
 
-def resend(client: IngestClient, letters: Iterable[Letter]) -> Iterator[list[Resent]]:
-    """Send the events of letters, in their order; yield them run by run, once the broker has them.
+def resend(client: IngestClient, dead_letters: Iterable[StoredDeadLetter]) -> Iterator[list[Resent]]:
+    """Send the events of dead letters, in order; yield them run by run, once the broker has them.
 
     Raises
     ------
@@ -31,10 +31,10 @@ def resend(client: IngestClient, letters: Iterable[Letter]) -> Iterator[list[Res
         The service or its broker does not answer. Some of the current run may have been accepted: sending it again
         does no harm.
     """
-    for run in _runs(letters):
-        stream = run[0].letter.stream
+    for run in _runs(dead_letters):
+        stream = run[0].message.stream
         try:
-            result = client.publish_stream(stream, [letter.letter.event for letter in run])
+            result = client.publish_stream(stream, [letter.message.event for letter in run])
         except InvalidRequest as error:
             yield [Resent(letter, error) for letter in run]
             continue
@@ -42,11 +42,11 @@ def resend(client: IngestClient, letters: Iterable[Letter]) -> Iterator[list[Res
         yield [Resent(letter, errors.get(index)) for index, letter in enumerate(run)]
 
 
-def _runs(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
-    """Group consecutive letters of one stream into bounded runs."""
-    run: list[Letter] = []
-    for letter in letters:
-        if run and (len(run) == _RUN or letter.letter.stream != run[0].letter.stream):
+def _runs(dead_letters: Iterable[StoredDeadLetter]) -> Iterator[list[StoredDeadLetter]]:
+    """Group consecutive dead letters of one stream into bounded runs."""
+    run: list[StoredDeadLetter] = []
+    for letter in dead_letters:
+        if run and (len(run) == _RUN or letter.message.stream != run[0].message.stream):
             yield run
             run = []
         run.append(letter)

@@ -68,11 +68,11 @@ def retain(
     """Return the loop with the retention of its topics; it is meaningless if mistakes were found."""
     topics = _TopicRetention(loop, mistakes)
     retentions = {stream_name(stream): topics.stream(stream) for stream in streams}
-    letters = PartMistakes(settings.place, "loop", mistakes)
+    loop_mistakes = PartMistakes(settings.place, "loop", mistakes)
     loop = structs.replace(
         loop,
         streams=tuple(structs.replace(stream, retention=retentions[stream.name]) for stream in loop.streams),
-        dead_letters_retention=_declared("dead_letters_retention", settings.dead_letters_retention, letters),
+        dead_letters_retention=_declared("dead_letters_retention", settings.dead_letters_retention, loop_mistakes),
     )
     topics = _TopicRetention(loop, mistakes)
     by_name = {model.state_name: model for model in models}

@@ -11,7 +11,7 @@ from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinitio
 from headrace.engine.events import StreamCodec
 from headrace.engine.kernel.partition import PartitionId, Progress
 from headrace.runtime.pulsar.connection import partitions
-from headrace.runtime.pulsar.dead_letters import read_letter
+from headrace.runtime.pulsar.dead_letters import read_dead_letter
 from headrace.runtime.pulsar.log_reader import read_whole
 from headrace.runtime.pulsar.messages import decoded, opened, pass_over
 from headrace.wire.deduplication import Accepted
@@ -105,7 +105,7 @@ class _Reading:
         topic = self._topics.dead_letters
         for batch in read_whole(self._client, topic):
             for message in opened(batch, topic, pass_over):
-                letter = read_letter(message.payload)
+                letter = read_dead_letter(message.payload)
                 if letter.service == "feature" and letter.position:
                     position = Position.from_bytes(letter.position)
                     positions[letter.topic] = max(position, positions.get(letter.topic, START))

@@ -11,7 +11,7 @@ from headrace.errors import CorruptState
 from headrace.history.alterations import NONE, Alterations
 from headrace.history.logs import Logs
 from headrace.runtime.pulsar.batch import Batch
-from headrace.runtime.pulsar.dead_letters import read_letter
+from headrace.runtime.pulsar.dead_letters import read_dead_letter
 from headrace.watermark import ENDED
 from headrace.wire.position import Position
 from headrace.wire.topics import Topics
@@ -99,12 +99,12 @@ class StreamHistory:
             self._refused = set()
             for physical in self._logs.partitions(self._topics.dead_letters):
                 for batch in self._logs.read(physical):
-                    self._refused.update(_letters(batch))
+                    self._refused.update(_refused_positions(batch))
         return self._refused
 
 
-def _letters(batch: Batch) -> Iterator[tuple[str, bytes]]:
+def _refused_positions(batch: Batch) -> Iterator[tuple[str, bytes]]:
     for payload in batch.payloads:
-        letter = read_letter(payload)
+        letter = read_dead_letter(payload)
         if letter.service == _FEATURE and letter.position:
             yield letter.stream, letter.position

@@ -56,17 +56,17 @@ class Intake:
         self._heartbeat.count("resent", sum(reason is None for reason in reasons.values()))
         if part.calls and owned.decisions.note(part.calls, part.positions, reasons):
             owned.has_new_decisions = True
-        letters = [
+        refused = [
             (row, reason)
             for row, reason in sorted(reasons.items(), key=itemgetter(0))
             if reason is not None and part.positions[row] > owned.state.progress.refused
         ]
-        for row, reason in letters:
+        for row, reason in refused:
             position = part.positions[row]
             self._refusals.refuse(owned.state.stream, owned.id.partition, reason, part.payloads[row], position)
-            owned.last_letter = max(position, owned.last_letter or START)
-        self._heartbeat.count("late", sum(isinstance(reason, LateEvent) for _, reason in letters))
-        self._heartbeat.count("dead_letters", len(letters))
+            owned.last_dead_letter = max(position, owned.last_dead_letter or START)
+        self._heartbeat.count("late", sum(isinstance(reason, LateEvent) for _, reason in refused))
+        self._heartbeat.count("dead_letters", len(refused))
 
     def _note_mark(self, owned: OwnedPartition, mark: Mark, refusal: InvalidEvent | None) -> None:
         """Log and count a mark: its sender, and whether it was accepted."""

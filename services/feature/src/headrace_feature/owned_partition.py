@@ -25,7 +25,7 @@ class OwnedPartition:
         Rows of owners before this epoch count as lost.
     decisions, has_new_decisions
         The decisions that calls of `ingest` wait for, and whether some of them are not saved yet.
-    last_letter
+    last_dead_letter
         Position of the last dead letter that the saved progress does not cover; None if there is none.
     saved
         The report that was saved last; None before the first one.
@@ -41,7 +41,7 @@ class OwnedPartition:
     oldest_epoch: int
     decisions: Decisions
     has_new_decisions: bool = False
-    last_letter: Position | None = None
+    last_dead_letter: Position | None = None
     saved: OwnerReport | None = None
     published: dict[str, OutputReached] = field(default_factory=dict)
     recent: dict[RowsId, dict[str, None]] = field(default_factory=dict)

@@ -63,5 +63,5 @@ class DeadLetters(Protocol):
         ...
 
     def flush(self) -> None:
-        """Wait until all letters are durable."""
+        """Wait until all dead letters are durable."""
         ...

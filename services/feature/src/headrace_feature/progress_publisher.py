@@ -68,10 +68,10 @@ class ProgressPublisher:
         state = owned.state
         report = OwnerReport(owned.epoch, self._fold.reached(owned.id), Position(*state.progress.done))
         # The dead letters have been flushed: a later owner does not write them again.
-        last_letter, owned.last_letter = owned.last_letter, None
-        if owned.saved == report and last_letter is None and not owned.has_new_decisions:
+        last_dead_letter, owned.last_dead_letter = owned.last_dead_letter, None
+        if owned.saved == report and last_dead_letter is None and not owned.has_new_decisions:
             return
-        state.progress.refused = max(state.progress.refused, last_letter or START)
+        state.progress.refused = max(state.progress.refused, last_dead_letter or START)
         oldest = state.forget_ids()
         self._store.save(
             owned.id,

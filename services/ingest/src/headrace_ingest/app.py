@@ -14,7 +14,7 @@ import uvloop
 
 from headrace.runtime.grpc.call_limits import CallLimits
 from headrace.runtime.pulsar.connection import partitions
-from headrace.runtime.pulsar.dead_letter_writer import LetterProducer
+from headrace.runtime.pulsar.dead_letter_writer import DeadLetterProducer
 from headrace.runtime.pulsar.producer import Producer
 from headrace.runtime.pulsar.stream_schema import StreamSchema
 from headrace.runtime.readiness import start_when_reachable
@@ -94,9 +94,9 @@ class IngestApp(App):
                 stream.name: self._producer(stack, topics[stream.name], StreamSchema(stream))
                 for stream in self._loop.streams
             }
-            letters = self._producer(stack, self._service.topics.dead_letters, None, LetterProducer)
+            dead_letters = self._producer(stack, self._service.topics.dead_letters, None, DeadLetterProducer)
             stack.pop_all()
-        return _Producers(streams, letters, counts)
+        return _Producers(streams, dead_letters, counts)
 
     def _producer(
         self, stack: ExitStack, topic: str, schema: pulsar.schema.Schema | None, kind: type[Producer] = Producer

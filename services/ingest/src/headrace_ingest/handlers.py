@@ -151,11 +151,13 @@ class Ingest:
             under_way.append((stream, event_future))
         refusals = admitted.refused
         if refusals:
-            letter_future = await self._log.bury([Refused(stream, events[index], error) for index, error in refusals])
-            self._count_once(
-                letter_future, dict.fromkeys(("rejected", f"rejected:{stream}", "dead_letters"), len(refusals))
+            dead_letter_future = await self._log.bury(
+                [Refused(stream, events[index], error) for index, error in refusals]
             )
-            under_way.append((_DEAD_LETTERS, letter_future))
+            self._count_once(
+                dead_letter_future, dict.fromkeys(("rejected", f"rejected:{stream}", "dead_letters"), len(refusals))
+            )
+            under_way.append((_DEAD_LETTERS, dead_letter_future))
         return Written(under_way, refusals)
 
     def check_mark(self, stream: str, mark: Mark) -> None:

@@ -115,9 +115,9 @@ def _refuse(client: pulsar.Client, topics: Topics, model: ModelDefinition, messa
     """Write a dead letter, durably, for a message of a model's log."""
     producer = Producer(client, topics.dead_letters)
     try:
-        letters = Refusals(producer, topics, "learner")
-        letters.refuse_message(model.stream, message, f"entries of the log of model {model.name}")
-        letters.flush()
+        refusals = Refusals(producer, topics, "learner")
+        refusals.refuse_message(model.stream, message, f"entries of the log of model {model.name}")
+        refusals.flush()
     finally:
         producer.close()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from headrace.cli.dead_letters.listing import list_letters
+from headrace.cli.dead_letters.listing import list_dead_letters
 from headrace.cli.dead_letters.retrying import retry
-from headrace.cli.dead_letters.showing import show_letter
+from headrace.cli.dead_letters.showing import show_dead_letter
 
 
 @click.group("dead-letters")
@@ -21,5 +21,5 @@ def command() -> None:
     """
 
 
-for subcommand in (list_letters, show_letter, retry):
+for subcommand in (list_dead_letters, show_dead_letter, retry):
     command.add_command(subcommand)

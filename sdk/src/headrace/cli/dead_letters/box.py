@@ -1,4 +1,4 @@
-"""Code shared by the commands on dead letters: find the letters of a running loop, and name one."""
+"""Shared code of the commands on dead letters: find those of a running loop, and parse a position."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from headrace.cli.sending import definition_of
 from headrace.errors import UnknownName
 
 if TYPE_CHECKING:
-    from headrace.runtime.pulsar.dead_letters import LetterBox
+    from headrace.runtime.pulsar.dead_letters import DeadLetterLog
     from headrace.wire.position import Position
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
-def letter_options(command: _Command) -> _Command:
-    """Add the options that say whose letters are meant: those of `loop_options`, and `--pulsar`."""
+def dead_letter_options(command: _Command) -> _Command:
+    """Add the options that select a loop's dead letters: those of `loop_options`, and `--pulsar`."""
     pulsar = click.option("--pulsar", metavar="URL", help="Its broker, if it does not run on this machine.")
     return pulsar(loop_options(command))
 
 
 @contextmanager
-def open_box(target: Target, pulsar: str | None) -> Iterator[LetterBox]:
+def open_box(target: Target, pulsar: str | None) -> Iterator[DeadLetterLog]:
     """Open the dead letters of a loop."""
-    from headrace.runtime.pulsar.dead_letters import LetterBox
+    from headrace.runtime.pulsar.dead_letters import DeadLetterLog
     from headrace.wire.topics import Topics
 
     with broker_of(target, pulsar) as (client, namespace):
-        yield LetterBox(client, Topics(target.loop, namespace))
+        yield DeadLetterLog(client, Topics(target.loop, namespace))
 
 
 def position_of(text: str) -> Position:
@@ -52,7 +52,7 @@ def position_of(text: str) -> Position:
 
 
 def unknown(position: str) -> UnknownName:
-    """Return the error for a position without a letter."""
+    """Return the error for a position without a dead letter."""
     return UnknownName("position", position, ("those of `headrace dead-letters list`",))
 
 

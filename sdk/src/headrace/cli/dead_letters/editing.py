@@ -13,7 +13,7 @@ from headrace.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from headrace.definition import LoopDefinition
-    from headrace.runtime.pulsar.dead_letters import Letter
+    from headrace.runtime.pulsar.dead_letters import StoredDeadLetter
 
 Fields = dict[str, Any]
 
@@ -32,7 +32,7 @@ def fields_of(settings: Sequence[str]) -> Fields:
     return fields
 
 
-def check_fields(letter: Letter, fields: Fields, loop: LoopDefinition | None) -> None:
+def check_fields(letter: StoredDeadLetter, fields: Fields, loop: LoopDefinition | None) -> None:
     """Refuse to set a field that the letter's stream lacks; the streams of a remote loop are unknown here.
 
     Raises
@@ -43,34 +43,34 @@ def check_fields(letter: Letter, fields: Fields, loop: LoopDefinition | None) ->
     from headrace.wording import instead_of
 
     streams = {} if loop is None else {stream.name: stream for stream in loop.streams}
-    stream = streams.get(letter.letter.stream)
+    stream = streams.get(letter.message.stream)
     names = [field.name for field in stream.fields] if stream else list(fields)
     for name in fields:
         if name not in names:
             cure = instead_of(name, names, "fields")
-            raise InvalidRequest("--set", name, f"a field of stream {letter.letter.stream}. {cure}")
+            raise InvalidRequest("--set", name, f"a field of stream {letter.message.stream}. {cure}")
 
 
-def as_sent(letter: Letter, loop: LoopDefinition | None) -> Letter:
+def as_sent(letter: StoredDeadLetter, loop: LoopDefinition | None) -> StoredDeadLetter:
     """Convert times of a letter from a topic, where they are µs, if ingest expects another unit for the stream."""
     from headrace.definition import FieldType
     from headrace.engine.events.timestamps import counts_micros
     from headrace.wording import format_time
 
     streams = {} if loop is None else {stream.name: stream for stream in loop.streams}
-    stream = streams.get(letter.letter.stream)
-    if stream is None or letter.letter.service == "ingest" or counts_micros(stream.time_format):
+    stream = streams.get(letter.message.stream)
+    if stream is None or letter.message.service == "ingest" or counts_micros(stream.time_format):
         return letter
     times = [field.name for field in stream.fields if field.type is FieldType.TIME]
     try:
-        fields = _object(letter.letter.event)
+        fields = _object(letter.message.event)
     except InvalidRequest:
         return letter
     texts = {name: format_time(fields[name]) for name in times if isinstance(fields.get(name), int)}
     return edited(letter, texts, None)
 
 
-def edited(letter: Letter, fields: Fields, event: str | None) -> Letter:
+def edited(letter: StoredDeadLetter, fields: Fields, event: str | None) -> StoredDeadLetter:
     """Return a letter with its event, or some of its fields, replaced.
 
     Raises
@@ -83,11 +83,11 @@ def edited(letter: Letter, fields: Fields, event: str | None) -> Letter:
     if not fields and event is None:
         return letter
     message = DeadLetter()
-    message.CopyFrom(letter.letter)
+    message.CopyFrom(letter.message)
     message.event = message.event if event is None else event.encode()
     if fields:
         message.event = json.dumps(_object(message.event) | fields).encode()
-    return replace(letter, letter=message)
+    return replace(letter, message=message)
 
 
 def _object(event: bytes) -> Fields:

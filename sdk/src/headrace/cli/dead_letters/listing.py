@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.cli.dead_letters.box import check_stream, letter_options, open_box
+from headrace.cli.dead_letters.box import check_stream, dead_letter_options, open_box
 from headrace.cli.dead_letters.wording import line, plain
 from headrace.cli.output import say
 from headrace.cli.running_target import find
 
 if TYPE_CHECKING:
-    from headrace.runtime.pulsar.dead_letters import Letter
+    from headrace.runtime.pulsar.dead_letters import StoredDeadLetter
 
 
 @click.command("list")
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Only the newest so many.")
 @click.option("--retried", is_flag=True, help="Also those that were sent through again.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON each.")
-@letter_options
-def list_letters(
+@dead_letter_options
+def list_dead_letters(
     stream: str | None,
     limit: int,
     retried: bool,
@@ -34,18 +34,18 @@ def list_letters(
     data: Path | None,
     redis: str | None,
 ) -> None:
-    """List dead letters, the oldest first; letters that were sent through again are settled, and left out.
+    """List dead letters, oldest first; those that were retried are settled, and left out.
 
     \b
     Example:
       headrace dead-letters list --limit 5
     """
     target = find(loop, data, redis)
-    newest: deque[Letter] = deque(maxlen=limit)
+    newest: deque[StoredDeadLetter] = deque(maxlen=limit)
     total = hidden = 0
     with open_box(target, pulsar) as box:
         for letter in box.read():
-            if stream not in (None, letter.letter.stream):
+            if stream not in (None, letter.message.stream):
                 continue
             if letter.retried and not retried:
                 hidden += 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.cli.dead_letters.box import check_stream, letter_options, open_box, position_of, unknown
+from headrace.cli.dead_letters.box import check_stream, dead_letter_options, open_box, position_of, unknown
 from headrace.cli.dead_letters.editing import as_sent, check_fields, edited, fields_of
 from headrace.cli.error_text import REFUSED, Refused
 from headrace.cli.output import say, say_line
@@ -20,7 +20,7 @@ from headrace.cli.sending import definition_of
 if TYPE_CHECKING:
     from headrace.client import IngestClient
     from headrace.client.resending import Resent
-    from headrace.runtime.pulsar.dead_letters import Letter, LetterBox
+    from headrace.runtime.pulsar.dead_letters import DeadLetterLog, StoredDeadLetter
     from headrace.wire.position import Position
 
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--event", metavar="JSON", help="Send this in the place of the event; for one POSITION.")
 @click.option("--address", metavar="HOST:PORT", help="The ingest service, instead of looking for it.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON each.")
-@letter_options
+@dead_letter_options
 def retry(
     positions: tuple[str, ...],
     everything: bool,
@@ -48,10 +48,10 @@ def retry(
     data: Path | None,
     redis: str | None,
 ) -> None:
-    """Send the events of dead letters through the ingest service again, and say what became of each.
+    """Send the events of dead letters to the ingest service again, and print each outcome.
 
-    Name letters by POSITION (as `list` prints it), or take all. An event that is refused again becomes a new dead
-    letter (exit code 4). An event counts once, however often it is sent.
+    Select dead letters by POSITION (as `list` prints it), or all of them. An event that is refused again becomes
+    a new dead letter (exit code 4). An event counts once, however often it is sent.
 
     \b
     Examples:
@@ -75,9 +75,9 @@ def retry(
         if fields:
             for letter in _at(box, selection):
                 check_fields(letter, fields, definition)
-        letters = (edited(as_sent(letter, definition), fields, event) for letter in _at(box, selection))
+        dead_letters = (edited(as_sent(letter, definition), fields, event) for letter in _at(box, selection))
         with IngestClient(address or target.address("ingest")) as client:
-            _resend(box, client, letters, lambda result: _print_result(result, outcomes, as_json))
+            _resend(box, client, dead_letters, lambda result: _print_result(result, outcomes, as_json))
     count = sum(outcomes.values())
     if outcomes["refused"]:
         raise Refused(f"{outcomes['refused']:,} of {count:,} were refused again", REFUSED)
@@ -87,15 +87,15 @@ def retry(
 
 def _check_usage(positions: Sequence[str], many: bool, settings: bool, event: str | None) -> None:
     if bool(positions) == many:
-        raise click.UsageError("name letters by POSITION, or take all with --all or --stream")
+        raise click.UsageError("select dead letters by POSITION, or all of them with --all or --stream")
     if many and (settings or event is not None):
-        raise click.UsageError("--set and --event correct letters that are named by POSITION")
+        raise click.UsageError("--set and --event correct dead letters that are selected by POSITION")
     if event is not None and len(positions) > 1:
         raise click.UsageError("--event is the event of one POSITION")
 
 
-def _parse_positions(box: LetterBox, positions: Sequence[str]) -> set[Position]:
-    """Return the letters at these positions; each must hold an event."""
+def _parse_positions(box: DeadLetterLog, positions: Sequence[str]) -> set[Position]:
+    """Return the dead letters at these positions; each must hold an event."""
     from headrace.errors import InvalidRequest
 
     texts = {position_of(text): text for text in positions}
@@ -103,7 +103,7 @@ def _parse_positions(box: LetterBox, positions: Sequence[str]) -> set[Position]:
         if letter.position in texts and not letter.is_event(box.topics):
             expected = "one that holds an event of a stream: there is nowhere to send it"
             raise InvalidRequest(
-                texts[letter.position], f"a letter of the {letter.letter.service or 'unknown'}", expected
+                texts[letter.position], f"a dead letter of the {letter.message.service or 'unknown'}", expected
             )
         if letter.position in texts:
             texts[letter.position] = ""
@@ -113,12 +113,12 @@ def _parse_positions(box: LetterBox, positions: Sequence[str]) -> set[Position]:
     return set(texts)
 
 
-def _waiting(box: LetterBox, stream: str | None) -> set[Position]:
-    """Return the letters (of a stream) that were not retried; report and skip those that hold no event."""
+def _waiting(box: DeadLetterLog, stream: str | None) -> set[Position]:
+    """Return the dead letters (of a stream) that were not retried; report and skip those that hold no event."""
     positions: set[Position] = set()
     count = 0
     for letter in box.read():
-        if letter.retried or stream not in (None, letter.letter.stream):
+        if letter.retried or stream not in (None, letter.message.stream):
             continue
         if letter.is_event(box.topics):
             positions.add(letter.position)
@@ -129,8 +129,8 @@ def _waiting(box: LetterBox, stream: str | None) -> set[Position]:
     return positions
 
 
-def _at(box: LetterBox, positions: set[Position]) -> Iterator[Letter]:
-    """Yield the letters at these positions. Letters refused meanwhile come after them, and are not read."""
+def _at(box: DeadLetterLog, positions: set[Position]) -> Iterator[StoredDeadLetter]:
+    """Yield the dead letters at these positions; stop before those that were refused meanwhile."""
     remaining = len(positions)
     for letter in box.read():
         if letter.position in positions:
@@ -141,18 +141,21 @@ def _at(box: LetterBox, positions: set[Position]) -> Iterator[Letter]:
 
 
 def _resend(
-    box: LetterBox, client: IngestClient, letters: Iterator[Letter], on_result: Callable[[Resent], None]
+    box: DeadLetterLog,
+    client: IngestClient,
+    dead_letters: Iterator[StoredDeadLetter],
+    on_result: Callable[[Resent], None],
 ) -> None:
     from headrace.client.resending import resend
     from headrace.errors import InvalidEvent
     from headrace.runtime.pulsar.dead_letters import Outcome
 
-    for run in resend(client, letters):
+    for run in resend(client, dead_letters):
         box.mark(
             {
                 result.letter.position: Outcome.REFUSED if result.error else Outcome.TAKEN
                 for result in run
-                # If the service does not even judge the event, it writes no new letter, and the old one stays.
+                # Other errors leave no new dead letter, so the old one stays.
                 if result.error is None or isinstance(result.error, InvalidEvent)
             }
         )
@@ -167,7 +170,7 @@ def _print_result(result: Resent, outcomes: Counter[str], as_json: bool) -> None
     outcomes[outcome] += 1
     position, stream, reason = (
         format_position(result.letter.position),
-        result.letter.letter.stream,
+        result.letter.message.stream,
         str(result.error or ""),
     )
     if as_json:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from headrace.wording import format_time, printable
 
 if TYPE_CHECKING:
-    from headrace.runtime.pulsar.dead_letters import Letter
+    from headrace.runtime.pulsar.dead_letters import StoredDeadLetter
 
 
-def plain(letter: Letter) -> dict[str, object]:
-    """Return a whole letter as JSON values; unknown ones are null."""
+def plain(letter: StoredDeadLetter) -> dict[str, object]:
+    """Return a dead letter as JSON values; unknown ones are null."""
     from headrace.runtime.pulsar.dead_letters import format_position
 
-    message, origin = letter.letter, letter.stood
+    message, origin = letter.message, letter.stood
     return {
         "position": format_position(letter.position),
         "retried": letter.retried,
@@ -32,11 +32,11 @@ def plain(letter: Letter) -> dict[str, object]:
     }
 
 
-def line(letter: Letter) -> str:
-    """Format a letter in one line."""
+def line(letter: StoredDeadLetter) -> str:
+    """Format a dead letter in one line."""
     from headrace.runtime.pulsar.dead_letters import format_position
 
-    message = letter.letter
+    message = letter.message
     source = f"{message.service or '?'}  {message.stream or '?'}"
     retry = f"  (retried: {letter.retried})" if letter.retried else ""
     return printable(
@@ -44,8 +44,8 @@ def line(letter: Letter) -> str:
     )
 
 
-def page(letter: Letter) -> str:
-    """Format a whole letter, one line per field."""
+def page(letter: StoredDeadLetter) -> str:
+    """Format a dead letter, one line per field."""
     fields = plain(letter) | {"retried": letter.retried or "no"}
     if letter.stood is None:
         del fields["topic"]
@@ -54,9 +54,9 @@ def page(letter: Letter) -> str:
     return "\n".join(printable(f"{name:<10} {_value_text(value)}") for name, value in fields.items())
 
 
-def reason(letter: Letter) -> str:
+def reason(letter: StoredDeadLetter) -> str:
     """Describe why it was refused."""
-    message = letter.letter
+    message = letter.message
     subject = f"field {message.field} is {message.value}" if message.field else f"the event is {message.value}"
     return f"{subject}, expected {message.expected}"
 

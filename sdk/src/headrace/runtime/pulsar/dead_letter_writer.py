@@ -14,8 +14,8 @@ from headrace.wire.envelope import Envelope
 from headrace.wire.position import Position
 from headrace.wire.topics import Topics
 
-#: Maximum number of bytes that a letter keeps of a message: the message is on its topic, and a letter with the
-#: whole message would be too large for the broker. A message that is cut cannot be sent again from its letter.
+#: Maximum number of bytes of a message that its dead letter keeps, so that the broker accepts it. A message that was
+#: cut is still on its topic, but cannot be retried.
 MAX_EVENT = 4 * 2**20
 
 #: Maximum number of characters of a reason, which may repeat a part of the message.
@@ -68,16 +68,16 @@ class Refusals:
             service=self._service,
             refused_at=time.time_ns() // 1_000,
         )
-        payload, properties = letter_message(letter, event)
+        payload, properties = dead_letter_message(letter, event)
         self._producer.send(payload, properties=properties)
 
     def flush(self) -> None:
-        """Wait until the broker has all letters."""
+        """Wait until the broker has all dead letters."""
         self._producer.flush()
 
 
-def letter_message(letter: DeadLetter, event: bytes) -> tuple[bytes, dict[str, str]]:
-    """Return the message that holds a letter on an event, cut if it would be too large for the broker."""
+def dead_letter_message(letter: DeadLetter, event: bytes) -> tuple[bytes, dict[str, str]]:
+    """Return the message of a dead letter; its event is cut if it is too large for the broker."""
     letter.event = event[:MAX_EVENT]
     if len(event) > MAX_EVENT:
         letter.expected = f"{letter.expected} (the letter holds the first {MAX_EVENT} of its {len(event)} bytes)"
@@ -85,8 +85,8 @@ def letter_message(letter: DeadLetter, event: bytes) -> tuple[bytes, dict[str, s
     return payload, Envelope(stream=letter.stream).properties(payload)
 
 
-class LetterProducer(Producer):
-    """Sends letters that are keyed by their stream."""
+class DeadLetterProducer(Producer):
+    """Sends dead letters, keyed by their stream."""
 
     def send_all(
         self, payloads: Sequence[bytes], keys: Sequence[str], properties: Sequence[dict[str, str]] = ()

@@ -1,7 +1,7 @@
-"""Reading the dead-letter topic: the letters, and which of them were sent again.
+"""Reading the dead-letter topic: the dead letters, and which of them were retried.
 
-A letter that was retried is followed by a *mark*: a message that names the letter's position and the outcome. A letter
-that came twice (its owner died after sending it and before saving that) is recognized by the position of its event.
+A retried dead letter is followed by a *mark*: a message with its position and the outcome. A dead letter may be written
+twice, if its writer died before saving that it was written; the second is recognized by the position of its event.
 """
 
 from __future__ import annotations
@@ -31,46 +31,46 @@ _PATIENCE = 30.0
 
 
 class Outcome(StrEnum):
-    """Outcome of a letter that was sent again."""
+    """Outcome of a retry."""
 
     TAKEN = "taken"
     REFUSED = "refused"
 
 
 @dataclass(frozen=True)
-class Letter:
-    """A dead letter.
+class StoredDeadLetter:
+    """A dead letter, as read from its topic.
 
     Attributes
     ----------
     position
-        Position of the letter itself.
+        Its own position, not that of its event.
     retried
-        Outcome of the last time that it was sent again; None: it was not.
+        Outcome of the last retry; None if it was not retried.
     """
 
     position: Position
-    letter: DeadLetter
+    message: DeadLetter
     retried: Outcome | None = None
 
     @property
     def is_cut(self) -> bool:
         """Whether it holds only the beginning of its event."""
-        return len(self.letter.event) >= MAX_EVENT
+        return len(self.message.event) >= MAX_EVENT
 
     @property
     def stood(self) -> Position | None:
-        """Position of its event; None: it was refused before it got to its topic."""
-        return Position.from_bytes(self.letter.position) if self.letter.position else None
+        """Position of its event; None if the event was refused before it reached its topic."""
+        return Position.from_bytes(self.message.position) if self.message.position else None
 
     def is_event(self, topics: Topics) -> bool:
-        """Return whether it holds an event of a stream: otherwise there is nowhere to send it."""
-        stream, topic = self.letter.stream, self.letter.topic
+        """Return whether it holds a whole event of a stream, which can be sent again."""
+        stream, topic = self.message.stream, self.message.topic
         base = topics.stream(stream)
         return bool(stream) and not self.is_cut and (topic in ("", base) or topic.startswith(f"{base}-partition-"))
 
 
-class LetterBox:
+class DeadLetterLog:
     """The dead letters of a loop.
 
     Parameters
@@ -83,8 +83,8 @@ class LetterBox:
         self.topics = topics
         self._client = client
 
-    def read(self) -> Iterator[Letter]:
-        """Yield all letters that the broker still has, in order.
+    def read(self) -> Iterator[StoredDeadLetter]:
+        """Yield all dead letters that the broker still has, in order.
 
         Raises
         ------
@@ -92,22 +92,22 @@ class LetterBox:
             The broker does not answer.
         """
         marks: dict[Position, Outcome] = {}
-        # A mark follows its letter, so the topic is read twice: letters are many, and may be large.
+        # A mark comes after its dead letter. Read the topic twice instead of holding it in memory.
         for message in self._messages():
             marks |= _mark(message)
         seen: set[tuple[str, bytes]] = set()
         for message in self._messages():
             if message.envelope.retried or not message.payload:
                 continue
-            letter = read_letter(message.payload)
+            letter = read_dead_letter(message.payload)
             origin = (letter.topic, letter.position)
             if letter.position and origin in seen:
                 continue
             seen.add(origin)
-            yield Letter(message.position, letter, marks.get(message.position))
+            yield StoredDeadLetter(message.position, letter, marks.get(message.position))
 
     def mark(self, outcomes: Mapping[Position, Outcome]) -> None:
-        """Record the outcomes of letters durably.
+        """Record the outcomes of retries durably.
 
         Raises
         ------
@@ -141,11 +141,11 @@ def _until_its_end(reader: LogReader) -> Iterator[Batch]:
         elif not reader.more():
             return
         elif time.monotonic() - heard_at > _PATIENCE:
-            raise Unavailable("broker: the dead letters go on, but nothing comes")
+            raise Unavailable("broker: the dead-letter topic has more messages, but none arrives")
 
 
 def _open(position: Position, payload: bytes, properties: Mapping[str, str]) -> Message:
-    """Open a message; one without a header is read as it is, a damaged one becomes a letter that says so."""
+    """Decode a message; one without a header is returned as it is, a damaged one as a dead letter that says so."""
     if not has_header(properties):
         return Message(position, payload, Envelope())
     try:
@@ -156,15 +156,15 @@ def _open(position: Position, payload: bytes, properties: Mapping[str, str]) -> 
 
 
 def _mark(message: Message) -> dict[Position, Outcome]:
-    """Return the letter that a mark names, and its outcome; empty if the message is not a mark."""
+    """Return the position and outcome in a mark; empty if the message is not a mark."""
     try:
         return {parse_position(message.envelope.retried): Outcome(message.envelope.outcome)}
     except ValueError:
         return {}
 
 
-def read_letter(payload: bytes) -> DeadLetter:
-    """Read a letter; if it or its position cannot be read, keep what there is."""
+def read_dead_letter(payload: bytes) -> DeadLetter:
+    """Decode a dead letter; keep what is readable if it or its position is damaged."""
     try:
         letter = DeadLetter.FromString(payload)
     except DecodeError:

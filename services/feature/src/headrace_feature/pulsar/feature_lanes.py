@@ -198,9 +198,9 @@ class FeatureLanes:
         """Write a dead letter of a message of a features topic, durably."""
         producer = Producer(self._client, self._topics.dead_letters)
         try:
-            letters = Refusals(producer, self._topics, "join")
-            letters.refuse_message(model.stream, message, f"vectors of model {model.name}")
-            letters.flush()
+            refusals = Refusals(producer, self._topics, "join")
+            refusals.refuse_message(model.stream, message, f"vectors of model {model.name}")
+            refusals.flush()
         finally:
             producer.close()
 

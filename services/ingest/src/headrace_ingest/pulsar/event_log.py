@@ -31,14 +31,14 @@ class PulsarLog:
         return await self._streams[stream].note(note)
 
     async def bury(self, refusals: Sequence[Refused]) -> Future[None]:
-        letters = [self._letter(refusal) for refusal in refusals]
-        return await self._dead_letters.write(letters, [refusal.stream for refusal in refusals])
+        payloads = [self._dead_letter(refusal) for refusal in refusals]
+        return await self._dead_letters.write(payloads, [refusal.stream for refusal in refusals])
 
     async def close(self) -> None:
         """Send what is under way, and end."""
         await asyncio.gather(*(writer.close() for writer in (*self._streams.values(), self._dead_letters)))
 
-    def _letter(self, refusal: Refused) -> bytes:
+    def _dead_letter(self, refusal: Refused) -> bytes:
         error = refusal.error
         return dead_letter_pb2.DeadLetter(
             stream=refusal.stream,

@@ -188,8 +188,8 @@ class PartitionScoring(LogThread):
 
     def _refuse(self, messages: list[WrongMessage]) -> None:
         producer = Producer(self._client, self._topics.dead_letters)
-        letters = Refusals(producer, self._topics, "scorer")
+        refusals = Refusals(producer, self._topics, "scorer")
         for message in messages:
-            letters.refuse_message(self._model.stream, message, f"vectors of model {self._model.name}")
-        letters.flush()
+            refusals.refuse_message(self._model.stream, message, f"vectors of model {self._model.name}")
+        refusals.flush()
         producer.close()
