@@ -85,7 +85,7 @@ class Loop:
         stop_s: float = 15.0,
         ready_s: float = 30.0,
         delays: Delays | None = None,
-        mend: Callable[[str], str] = lambda words: "",
+        repair: Callable[[str], str] = lambda words: "",
     ) -> Supervisor:
         return Supervisor(
             self._surroundings,
@@ -95,7 +95,7 @@ class Loop:
             stop_s=stop_s,
             ready_s=ready_s,
             delays=delays or Delays(),
-            mend=mend,
+            repair=repair,
         )
 
 
@@ -207,13 +207,13 @@ def test_a_server_that_hangs_for_a_service_that_retries_is_mended(
     monkeypatch.setattr("headrace.embedded.processes._ATTEND_S", 0.05)
     heard: list[str] = []
 
-    def mend(words: str) -> str:
+    def repair(words: str) -> str:
         heard.append(words)
-        return "mended"
+        return "repaired"
 
-    with loop.supervisor("hanging", mend=mend) as supervisor:
-        until(lambda: loop.reports, lambda reports: "mended" in reports)
-        assert supervisor.workers[0].endings == 0
+    with loop.supervisor("hanging", repair=repair) as supervisor:
+        until(lambda: loop.reports, lambda reports: "repaired" in reports)
+        assert supervisor.workers[0].unexpected_exits == 0
     assert all("cannot subscribe" in words for words in heard)
 
 
@@ -221,7 +221,7 @@ def test_one_that_ends_again_and_again_is_failed_with_the_cure(loop: Loop, board
     with loop.supervisor("one", delays=Delays(first=0.01, longest=0.01)) as supervisor:
         for ends in range(1, FAILED_AFTER + 1):
             os.kill(supervisor.pids["one-0"], signal.SIGKILL)
-            until(lambda: supervisor.workers[0].endings, lambda found, ends=ends: found == ends)  # type: ignore[misc]
+            until(lambda: supervisor.workers[0].unexpected_exits, lambda found, ends=ends: found == ends)  # type: ignore[misc]
             # Wait for the next process to report before killing it.
             if ends < FAILED_AFTER:
                 until(lambda: by_instance(board.read()).get("one-0"), lambda found: found is not None)

@@ -330,7 +330,7 @@ class LearnerFailed(HeadraceError):
     def __init__(self, model: str, seq: int, question: int, id: str, error: Exception) -> None:
         super().__init__(
             f"model {model!r} fails on entry {seq} of its log ({quoted(id)}): {type(error).__name__}: "
-            f"{shown(error, _VALUE_LENGTH)}. Mend its learner, or leave the example out: headrace skip {model} "
+            f"{shown(error, _VALUE_LENGTH)}. Fix its learner, or leave the example out: headrace skip {model} "
             f"{shown(id)}"
         )
         self.model = model

@@ -1,6 +1,6 @@
-"""Display of times, durations, counts and foreign text to people; internal.
+"""Formatting of times, durations, counts and untrusted text for display; internal.
 
-Nothing here raises, whatever it is given: a display must not end what it displays.
+No function here raises, whatever its input: a program must not fail because of what it displays.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ _UNITS = (("d", 86_400, "h", 3_600), ("h", 3_600, "m", 60), ("m", 60, "s", 1))
 #: The first and the last second of the calendar (µs since the epoch): times before and after it are sentinels.
 FIRST_TIME, LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_000_000
 
-#: How many characters of a name or a value are echoed; the rest is cut.
+#: Maximum number of characters of a name or a value in a message; the rest is cut.
 NAME_LENGTH = 100
 
-#: How many characters of a value an error shows.
+#: Maximum number of characters of a value in an error.
 VALUE_LENGTH = 80
 
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-# Everything except printable ASCII; letters of other scripts are sorted out later.
+# Everything except printable ASCII; `_visible` lets printable characters of other scripts through.
 _SUSPECT = re.compile(r"[^\x20-\x7e]")
 
 
 def format_time(time: float | None, *, short: bool = False) -> str:
-    """Format a time (µs since the epoch) as ISO 8601 in UTC; a time outside the calendar stays a number.
+    """Format a time (µs since the epoch) as ISO 8601 in UTC; if it is outside the calendar, as a number.
 
     Parameters
     ----------
     short
-        As ``2013-01-01 11:00:00``, without fractions of a second.
+        Omit the zone and fractions of a second: ``2013-01-01 11:00:00``.
 
     Examples
     --------

@@ -107,10 +107,10 @@ def test_no_model_yet_has_a_code_of_its_own() -> None:
 
 
 def test_all_mistakes_are_said_and_counted() -> None:
-    one, two = (errors.DefinitionError(part, "wrong", "Mend it") for part in ("view a", "view b"))
+    one, two = (errors.DefinitionError(part, "wrong", "Fix it") for part in ("view a", "view b"))
     text, code = explain_failure(errors.DefinitionErrors((one, two)))
     assert (text.splitlines(), code) == (
-        ["view a: wrong. Mend it", "view b: wrong. Mend it", "headrace: 2 mistakes"],
+        ["view a: wrong. Fix it", "view b: wrong. Fix it", "headrace: 2 mistakes"],
         2,
     )
 

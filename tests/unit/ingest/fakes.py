@@ -44,7 +44,7 @@ class FakeLog:
     async def note(self, stream: str, note: Note) -> Future[None]:
         return self._put([(stream, note)])
 
-    async def bury(self, refused: Sequence[Refused]) -> Future[None]:
+    async def write_refused(self, refused: Sequence[Refused]) -> Future[None]:
         self.letters += refused
         return self._put([])
 

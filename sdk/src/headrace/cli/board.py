@@ -31,7 +31,7 @@ _LARGE = 1e9
 
 
 def complete(statuses: Iterable[ServiceStatus]) -> list[ServiceStatus]:
-    """Return the statuses, plus a row for each service without a reporting process: one that is down must be seen."""
+    """Return the statuses, plus one for each service without a reporting process, so that a missing service shows."""
     from headrace.embedded.processes import SERVICES
     from headrace.runtime.redis.status import ServiceStatus
 
@@ -44,7 +44,7 @@ def complete(statuses: Iterable[ServiceStatus]) -> list[ServiceStatus]:
 
 
 def as_table(loop: str, statuses: Sequence[ServiceStatus], problems: Sequence[str] = ()) -> Group:
-    """Format for a terminal: the services, what they report of each model, and problems with their cures."""
+    """Format for a terminal: the services, their streams, joins and models, then problems and advice."""
     from rich.console import Group
 
     services = {heading: [text(status) for status in statuses] for heading, text in _COLUMNS.items()}
@@ -85,19 +85,15 @@ def _table(title: str, columns: dict[str, list[str]]) -> Table:
     return table
 
 
-def as_lines(statuses: Iterable[ServiceStatus], problems: Sequence[str] = ()) -> list[str]:
-    """Format for a log: a line per process, per stream and per join, and what to do if something is wrong."""
-    processes = list(statuses)
-    rows = [stream_cells(stream) for stream in streams_of(processes)]
-    rows += [join_cells(model, join) for model, join in joins_of(processes).items()]
-    lines = ["  ".join(f"{heading} {text}".strip() for heading, text in row.items() if text) for row in rows]
-    lines += mark_lines(processes)
-    texts = [
-        *(_line(status) for status in processes),
-        *lines,
-        *(f"! {line}" for line in (*problems, *advice(processes))),
-    ]
-    return [printable(line) for line in texts]
+def as_lines(statuses: Sequence[ServiceStatus], problems: Sequence[str] = ()) -> list[str]:
+    """Format for a log: one line per process, stream, join and mark, then problems and advice."""
+    rows = [stream_cells(stream) for stream in streams_of(statuses)]
+    rows += [join_cells(model, join) for model, join in joins_of(statuses).items()]
+    lines = [_line(status) for status in statuses]
+    lines += ["  ".join(f"{heading} {text}".strip() for heading, text in row.items() if text) for row in rows]
+    lines += mark_lines(statuses)
+    lines += [f"! {text}" for text in (*problems, *advice(statuses))]
+    return [printable(line) for line in lines]
 
 
 def as_json(loop: str, statuses: Iterable[ServiceStatus], problems: Sequence[str] = ()) -> str:
@@ -113,7 +109,7 @@ def lag_text(status: ServiceStatus) -> str:
 
 
 def watermark_text(status: ServiceStatus) -> str:
-    """Format the event time up to which its work is done."""
+    """Format the event time up to which a service has done its work."""
     if status.watermark is None:
         return ""
     if isinstance(status.watermark, Inactive):
@@ -141,7 +137,7 @@ def _state(status: ServiceStatus) -> str:
 
 
 def _counts(status: ServiceStatus) -> list[str]:
-    """Format what it has done since it started, and its current rate."""
+    """Format the counts of a service since its start, with their current rates."""
     names = sorted({*status.counters, *status.rates} - {_DEAD_LETTERS})
     return [f"{name} {status.counters.get(name, 0):,} ({status.rates.get(name, 0.0):,.0f}/s)" for name in names]
 

@@ -14,21 +14,21 @@ from headrace.cli.output import say
 @click.option(
     "--against",
     metavar="LOOP|DIRECTORY|URL",
-    help="A running loop (its name or file), its data directory, or its store's URL: say what becomes of its state.",
+    help="A running loop (its name or file), its data directory, or its store's URL: show what happens to its state.",
 )
 @click.option("--pulsar", metavar="URL", help="The broker of that loop, if it does not run on this machine.")
 @click.option(
     "--pulsar-admin",
     metavar="URL",
     envvar="HEADRACE_PULSAR_ADMIN_URL",
-    help="Its admin API, which knows schemas and partitions.",
+    help="The admin API of that broker, for schemas and partitions.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --against: one line of JSON.")
 def command(loop: Path, against: str | None, pulsar: str | None, pulsar_admin: str | None, as_json: bool) -> int:
     """Explain the loop in the file LOOP: its streams, topics, views, features, models.
 
-    Every mistake is named with its line and its cure; the exit code is then 2. With --against nothing is explained:
-    the file is compared with a running loop, and nothing is changed. The exit code is 6 if some of its state cannot be
+    If the file has mistakes, each is listed with its line and a fix, and the exit code is 2. With --against, the file
+    is compared with a running loop instead, which is not changed; the exit code is 6 if some of its state cannot be
     carried over.
 
     \b
@@ -45,6 +45,6 @@ def command(loop: Path, against: str | None, pulsar: str | None, pulsar_admin: s
 
         return compare_with(definition, against, pulsar, pulsar_admin, as_json)
     if as_json or pulsar:
-        raise click.UsageError("--json and --pulsar belong to --against")
+        raise click.UsageError("--json and --pulsar require --against")
     say(compiler.explain(definition), nl=False)
     return 0

@@ -140,7 +140,7 @@ def advice(statuses: Sequence[ServiceStatus]) -> list[str]:
     for status in statuses:
         lines += [
             f"{model} has stopped at example {quoted(example.id)}, entry {example.entry} of its log: {example.reason}. "
-            f"Mend its learner, or leave the example out: `headrace skip {model} {shlex.quote(shown(example.id))}`"
+            f"Fix its learner, or leave the example out: `headrace skip {model} {shlex.quote(shown(example.id))}`"
             for model, example in sorted(status.stopped.items())
         ]
         long = max((partition.oldest_s for partition in status.partitions.values()), default=0.0)

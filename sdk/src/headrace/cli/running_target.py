@@ -1,4 +1,4 @@
-"""Search for the loop that a command refers to."""
+"""The search for the running loop that a command refers to."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Target:
-    """A loop that runs somewhere.
+    """A running loop.
 
-    `pulsar`, `data` and `namespace` are None if only its store was given; `admin` is None if its broker's admin API is
-    unknown. `partitioned` says whether the broker has partitioned topics.
+    `pulsar`, `data` and `namespace` are None if the loop was found by its store; `admin` is None if the address of the
+    broker's admin API is unknown. `partitioned` says whether the broker supports partitioned topics.
     """
 
     loop: str
@@ -46,7 +46,7 @@ class Target:
     partitioned: bool = True
 
     def statuses(self, silent: bool = False) -> list[ServiceStatus]:
-        """Return the statuses of its services; with `silent`, include those that no longer report.
+        """Return the statuses of the loop's services; with `silent`, include those that no longer report.
 
         Raises
         ------
@@ -62,7 +62,7 @@ class Target:
             raise Unavailable("; ".join([str(error), *self.problems()])) from error
 
     def problems(self) -> Sequence[str]:
-        """Return the problems of its data directory, if that is on this machine."""
+        """Return the problems of the loop's data directory, if it is on this machine."""
         from headrace.embedded.data_directory import problems_of
 
         return problems_of(self.data) if self.data is not None else ()
@@ -83,7 +83,7 @@ class Target:
 
 @contextmanager
 def broker_of(target: Target, url: str | None) -> Iterator[tuple[pulsar.Client, str]]:
-    """Open a client of a loop's broker (the given one, or its own); also yield the namespace of its topics.
+    """Connect to the given broker, or else the loop's own; yield the client and the namespace of the loop's topics.
 
     Raises
     ------
@@ -120,13 +120,13 @@ def loop_options(command: _Command) -> _Command:
             "--data",
             type=click.Path(path_type=Path),
             envvar="HEADRACE_DATA",
-            help="The data directory it runs on; default: any below .headrace.",
+            help="The loop's data directory; default: any under .headrace.",
         ),
         click.option(
             "--redis",
             metavar="URL",
             envvar="HEADRACE_REDIS_URL",
-            help="Its online store, if it does not run on this machine.",
+            help="The loop's online store, if the loop does not run on this machine.",
         ),
     )
     for option in reversed(options):
@@ -135,16 +135,16 @@ def loop_options(command: _Command) -> _Command:
 
 
 def find(loop: str | None = None, data: Path | None = None, redis: str | None = None) -> Target:
-    """Find the running loop that the options name; without options, the one that runs on this machine.
+    """Find the running loop that the options select; without options, the only one on this machine.
 
     Parameters
     ----------
     loop
-        Its name, or its file.
+        The loop's name, or its file.
     data
-        The directory of its state.
+        The loop's data directory.
     redis
-        The URL of its store.
+        The URL of the loop's store; it is then searched instead of this machine.
 
     Raises
     ------
@@ -154,12 +154,12 @@ def find(loop: str | None = None, data: Path | None = None, redis: str | None = 
         Several loops run, and the options do not say which is meant.
     """
     if redis:
-        names = _in_store(redis)
-        return Target(_one([name for name in names if loop in (None, name)], loop, others=names), redis)
-    running = _running(data)
-    matches = [up for up in running if loop is None or _is(up, loop)]
-    name = _one([up.loop for up in matches], loop, data, [up.loop for up in running])
-    up = next(up for up in matches if up.loop == name)
+        names = _loops_in_store(redis)
+        return Target(_only([name for name in names if loop is None or name == loop], loop, others=names), redis)
+    running = _local_loops(data)
+    matches = [up_file for up_file in running if loop is None or _matches(up_file, loop)]
+    name = _only([up_file.loop for up_file in matches], loop, data, [up_file.loop for up_file in running])
+    up = next(up_file for up_file in matches if up_file.loop == name)
     return Target(up.loop, up.redis, up.pulsar, Path(up.data), up.namespace, up.pulsar_admin, up.partitioned)
 
 
@@ -174,11 +174,12 @@ def _store(url: str) -> Iterator[Redis]:
         raise Unavailable(f"the online store {public_address(url)} does not answer: {error}") from error
 
 
-def _is(up: UpFile, loop: str) -> bool:
-    return loop == up.loop or os.path.abspath(loop) == up.loop_file
+def _matches(up_file: UpFile, loop: str) -> bool:
+    return loop == up_file.loop or os.path.abspath(loop) == up_file.loop_file
 
 
-def _one(names: list[str], loop: str | None, data: Path | None = None, others: Sequence[str] = ()) -> str:
+def _only(names: list[str], loop: str | None, data: Path | None = None, others: Sequence[str] = ()) -> str:
+    """Return the only name; raise an error that suggests one of `others` if there is none, or several."""
     if len(names) == 1:
         return names[0]
     if names:
@@ -191,14 +192,14 @@ def _one(names: list[str], loop: str | None, data: Path | None = None, others: S
     raise Unavailable(f"{subject} {runs}{place}; {cure}")
 
 
-def _running(data: Path | None) -> list[UpFile]:
+def _local_loops(data: Path | None) -> list[UpFile]:
     from headrace.embedded.running_loop import HOME, read_up_file
 
     directories = [data] if data else sorted(HOME.glob("*/"))
-    return [up for up in map(read_up_file, directories) if up]
+    return [up_file for up_file in map(read_up_file, directories) if up_file]
 
 
-def _in_store(url: str) -> list[str]:
+def _loops_in_store(url: str) -> list[str]:
     """Return the names of the loops whose services report to a store."""
     with _store(url) as store:
         keys = [key.decode() for key in store.scan_iter("headrace:*:status:*", count=1000)]

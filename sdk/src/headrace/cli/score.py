@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--event", required=True, metavar="JSON", help="The fields that the model needs; `-`: standard input.")
 @click.option("--id", "event_id", default="", help="Names the event, so that its label can find this prediction.")
 @click.option("--explain", is_flag=True, help="Also the vector, with the age of its values.")
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @click.option("--address", metavar="HOST:PORT", help="The scorer, instead of looking for it.")
 @loop_options
 def command(

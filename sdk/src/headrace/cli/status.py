@@ -26,18 +26,18 @@ _EVERY_S = 1.0
     "--data",
     type=click.Path(path_type=Path),
     envvar="HEADRACE_DATA",
-    help="The data directory it runs on; default: any below .headrace.",
+    help="The loop's data directory; default: any under .headrace.",
 )
 @click.option(
     "--redis",
     metavar="URL",
     envvar="HEADRACE_REDIS_URL",
-    help="Its online store, if it does not run on this machine.",
+    help="The loop's online store, if the loop does not run on this machine.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
-@click.option("--watch", is_flag=True, help="Again each second, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
+@click.option("--watch", is_flag=True, help="Repeat every second until Ctrl-C.")
 def command(loop: str | None, data: Path | None, redis: str | None, as_json: bool, watch: bool) -> None:
-    """Show what the services of the running loop LOOP (its name or file) do: lag, rates, versions, dead letters.
+    """Show the services of the running loop LOOP (its name or file): lag, rates, versions, dead letters.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""The attempts of a call, without I/O: its deadline, which failures are tried again, and when; internal."""
+"""The attempts of a call, without I/O: its deadline, which failures are retried, and when; internal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from headrace.client.failures import RETRY_S, Peer
 from headrace.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
 
-#: Seconds between two attempts, at most, unless the service asks for more.
+#: Maximum seconds between two attempts, unless the service asks for more.
 _LONGEST_S = 2.0
 
 
@@ -24,9 +24,9 @@ class CallRules:
     timeout
         Seconds that a call may take, including its retries.
     retries
-        How often a call is tried again.
+        Maximum number of retries of a call.
     concurrency
-        Calls under way at once; further ones wait.
+        Maximum number of concurrent calls; further ones wait.
     """
 
     peer: Peer
@@ -75,7 +75,7 @@ class Attempts:
         Raises
         ------
         DeadlineExceeded
-            It is over.
+            The deadline has passed.
         """
         if self._deadline == math.inf:
             return None
@@ -85,19 +85,19 @@ class Attempts:
         return remaining
 
     def pause_after(self, error: Unavailable) -> float:
-        """Return the seconds after which the call is tried again.
+        """Count a failed attempt, and return how many seconds to wait before the next one.
 
         Raises
         ------
         Unavailable
-            The error itself: it is final, or there is no time or no attempt left.
+            The error itself, if it is final, or if no time or no retry is left.
         """
         if isinstance(error, DeadlineExceeded) or self._failures >= self._rules.retries:
             raise error
         pause = min(RETRY_S * 2.0**self._failures, _LONGEST_S)
         if isinstance(error, Overloaded):
             pause = max(pause, error.retry_s)
-        # Callers that were refused together must not come back together.
+        # Jitter: callers that were refused together must not retry together.
         pause *= 1.0 + self._jitter() / 2
         if self._clock() + pause >= self._deadline:
             raise error
@@ -105,5 +105,5 @@ class Attempts:
         return pause
 
     def deadline_exceeded(self) -> DeadlineExceeded:
-        """Return the error of a call that got no answer, or no turn, in its time."""
+        """Return the error of a call without an answer before its deadline, even if it was never sent."""
         return DeadlineExceeded(f"{self._rules.peer} does not answer: no answer within {self._timeout:g} s")

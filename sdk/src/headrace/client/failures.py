@@ -31,7 +31,7 @@ from headrace.v1 import ingest_pb2
 _REJECTION = "headrace-rejection-bin"
 #: gRPC's details for an asynchronous call that ends while a request is being sent.
 CONNECTION_LOST = "Internal error from Core"
-#: Seconds after which to try again if the service does not say.
+#: Seconds before a retry if the service does not say when.
 RETRY_S = 0.1
 
 _EVENT = re.compile(

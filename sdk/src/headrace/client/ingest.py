@@ -30,8 +30,8 @@ _WAITING = 4
 class IngestClient:
     """A client that publishes events through an ingest service. Threads may share it; it keeps one connection.
 
-    A call that the service refuses because it is busy, or does not answer, is tried again with growing pauses: an event
-    counts once, by its id, however often it is sent.
+    A call is retried with growing pauses if the service is busy or does not answer. Retries are safe: an event counts
+    once, by its id, however often it is sent.
 
     Parameters
     ----------
@@ -40,9 +40,9 @@ class IngestClient:
     timeout
         Seconds that the publication of an event, or a mark, may take, including its retries.
     retries
-        How often a call is tried again.
+        Maximum number of retries of a call.
     concurrency
-        Single events and marks under way at once; further ones wait their turn.
+        Maximum number of concurrent calls for single events and marks; further ones wait.
     sender
         The sender of marks, as status and log show it; by default user and host.
 
@@ -170,7 +170,7 @@ class IngestClient:
     def stream(self, *, decide: bool = False, timeout: float | None = None) -> EventStream:
         """Open a stream to send events of any streams, interleaved; `decide` as in `publish_stream`.
 
-        It is not tried again if it fails: what was sent to it is known to the caller alone.
+        It is not retried if it fails: only the caller knows what was sent.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Playing of files: their events in order of time, at the pace of a clock or of the loop itself."""
+"""Playing of files: sends their events in order of time, at the pace of a clock or of the loop itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AHEAD = 20_000
 #: Seconds between two reads of the loop's progress; services publish it about once a second.
 _LOOK_S = 0.25
 _PROGRESS_S = 0.1
-#: Seconds for which the store may fail to answer: a script that blocks it briefly must not end a play of hours.
+#: Seconds for which the store may fail to answer: a script that briefly blocks it must not end a play of hours.
 _SILENT_S = 30.0
 
 #: ``"realtime"``, ``"max"``, or a factor by which to play faster than the events happened.
@@ -49,13 +49,13 @@ class PlayResult:
     Attributes
     ----------
     sent
-        Events sent, all durable: those accepted, those rejected and repeats.
+        Events sent, all durable: accepted, rejected and repeated ones.
     rejections
         The first rows that were rejected; all rejected rows are in the dead letters.
     disorder
-        By how much (µs) an event was behind a newer one in its file, at most: 0 if the files are in order.
+        The most (µs) by which an event was older than one before it in its file; 0 if the files are in order.
     stalls
-        How often the loop did not move for a while and was sent more anyway.
+        How often events were sent although the loop had made no progress for a while.
     repeats
         Events that had been sent before: they have no effect.
     late
@@ -139,7 +139,7 @@ def play(
     ahead
         At full speed, how many events the loop may be behind.
     final
-        Declare at the end that no event follows, so that the loop finishes what it holds back.
+        Declare at the end that no more events follow, so that the loop does not wait for them.
     on_progress
         Called several times a second.
 
@@ -158,7 +158,7 @@ def play(
     began = clock.now()
     client = IngestClient(address, sender=sender_name("play"))
     with store, client, client.stream(decide=True) as target:
-        player = Player(ranked, target, pace, clock, _attentive(target, look), on_progress)
+        player = Player(ranked, target, pace, clock, _progress_check(target, look), on_progress)
         player.run(limit, final)
         result = target.finish()
     return PlayResult(
@@ -177,15 +177,15 @@ def play(
     )
 
 
-def _attentive(target: EventStream, look: Look | None) -> Callable[[], None]:
-    """Return a check of the loop's progress and of the call: a slow play would notice its end too late."""
+def _progress_check(target: EventStream, look: Look | None) -> Callable[[], None]:
+    """Return a check of the loop's progress and of the call, whose failure a slow play would notice too late."""
 
-    def attend() -> None:
+    def check() -> None:
         target.check()
         if look is not None:
             look()
 
-    return attend
+    return check
 
 
 def pace_of(speed: Speed, ahead: int, clock: Clock) -> Pace:
@@ -293,37 +293,37 @@ class Player:
         slice_: dict[str, list[bytes]] = {}
         names = [source.stream.name for source in self._sources]
         count, place = 0, head.place
-        following: Row | None = head
-        while following is not None and count < events and following.place <= until:
-            place, rank, event, line = following
+        next_row: Row | None = head
+        while next_row is not None and count < events and next_row.place <= until:
+            place, rank, event, line = next_row
             name = names[rank]
             slice_.setdefault(name, []).append(event)
             self.origins.add(name, rank, line)
             count += 1
-            following = next(rows, None)
+            next_row = next(rows, None)
         if place > BEFORE_ALL:
             self.first_time = head.place if self.first_time is None else self.first_time
             self.last_time = place
         self.sent += count
         self._pace.sent(count, place)
-        return slice_, following
+        return slice_, next_row
 
-    def _send(self, slice_: dict[str, list[bytes]], following: int | None) -> None:
+    def _send(self, slice_: dict[str, list[bytes]], next_time: int | None) -> None:
         streams = {source.stream.name: source.stream for source in self._sources}
         for stream, last in self._marks.items():
-            mark = self._mark(streams[stream], following)
+            mark = self._mark(streams[stream], next_time)
             self._target.send(stream, slice_.get(stream, ()), mark=mark if mark > last else 0)
             self._marks[stream] = max(mark, last)
         self._report_progress()
 
-    def _mark(self, stream: StreamDefinition, following: int | None) -> int:
-        """Return the mark after a slice; 0 for none."""
-        if following is None or stream.marks == Marking.NOBODY:
+    def _mark(self, stream: StreamDefinition, next_time: int | None) -> int:
+        """Return the mark to send after a slice, given the time of the next event; 0 for none."""
+        if next_time is None or stream.marks == Marking.NOBODY:
             return 0
-        if stream.ahead is not None and following > self._now() + stream.ahead:
+        if stream.ahead is not None and next_time > self._now() + stream.ahead:
             return 0  # the stream would refuse such a mark
-        # An event that is late by less than the lateness may still come, from a file or another producer.
-        return max(following - stream.lateness, 0)
+        # Events that are older by up to the lateness may still come, from a file or from another producer.
+        return max(next_time - stream.lateness, 0)
 
     def _report_progress(self, force: bool = False) -> None:
         now = self._clock.now()

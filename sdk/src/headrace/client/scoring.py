@@ -32,15 +32,14 @@ from headrace.client.scores import (
 from headrace.errors import HeadraceError, Unavailable
 from headrace.v1 import features_pb2_grpc, models_pb2, models_pb2_grpc, scoring_pb2, scoring_pb2_grpc
 
-#: Requests of a stream without an answer: the scorer works on a few of all streams at a time.
+#: Maximum number of unanswered requests of a stream: the scorer works on a few at a time, over all streams.
 _WINDOW = 64
 
 
 class ScoringClient:
     """A client of a scorer. Threads may share it; it keeps one connection.
 
-    A call that the scorer refuses because it is busy, or does not answer, is tried again with growing pauses: asking
-    again changes nothing.
+    A call is retried with growing pauses if the scorer is busy or does not answer. Retries are safe.
 
     Parameters
     ----------
@@ -49,9 +48,9 @@ class ScoringClient:
     timeout
         Seconds that a call may take, including its retries.
     retries
-        How often a call is tried again.
+        Maximum number of retries of a call.
     concurrency
-        Calls under way at once; further ones wait their turn. A scorer lets eight wait, and refuses those beyond.
+        Maximum number of concurrent calls; further ones wait. A scorer lets eight calls wait, and refuses more.
 
     Examples
     --------
@@ -107,9 +106,9 @@ class ScoringClient:
         return prediction_of(self._connection.call(self._scoring.Score, request, timeout))
 
     def score_batch(self, requests: Iterable[ScoreRequest], *, timeout: float | None = None) -> ScoredBatch:
-        """Ask many questions at once; each that fails has its error in its place.
+        """Ask many questions at once; a failed one has its error in place of its prediction.
 
-        A batch of any size: it is sent in several calls if need be.
+        A large batch is sent in several calls.
 
         Parameters
         ----------

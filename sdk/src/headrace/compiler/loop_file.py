@@ -73,7 +73,7 @@ def load(path: Path | str) -> LoadedLoop:
     Raises
     ------
     DefinitionErrors
-        All mistakes in it, each with its line and its cure.
+        All mistakes in it, each with its line and a fix.
     """
     file = Path(path).resolve()
     mistakes = Mistakes()
@@ -130,7 +130,7 @@ def _mistake_of(error: BaseException, place: Place) -> DefinitionError:
             return mistake(place, "file", f"it cannot be read: {error.strerror}: {error.filename}", "Check the path.")
         case SyntaxError():
             line = (error.text or "").strip()
-            return mistake(place, "syntax", f"{error.msg}: {line}", "Mend this line, or the one before it.")
+            return mistake(place, "syntax", f"{error.msg}: {line}", "Fix this line, or the one before it.")
         case ModuleNotFoundError():
             cure = f"Install {error.name!r}, or put its file beside the loop's."
             return mistake(place, "import", message, cure)
@@ -145,7 +145,7 @@ def _mistake_of(error: BaseException, place: Place) -> DefinitionError:
         case TypeError():
             cure = _similar_argument(message) or "Check the names, number and types of the arguments."
             return mistake(place, "call", message, cure)
-    return mistake(place, "file", f"{type(error).__name__}: {message}", "Mend this line.")
+    return mistake(place, "file", f"{type(error).__name__}: {message}", "Fix this line.")
 
 
 def _similar_name(name: str, error: NameError) -> str:

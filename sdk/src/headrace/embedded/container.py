@@ -105,7 +105,7 @@ class ContainerBroker(Server):
 
     @property
     def pid(self) -> int:
-        container = self._running()
+        container = self._docker_container()
         with _engine():
             container.reload()
         pid = int(container.attrs["State"]["Pid"])
@@ -142,12 +142,12 @@ class ContainerBroker(Server):
     def stop(self) -> None:
         if self._container is not None:
             with suppress(Unavailable), _engine():
-                self._running().stop(timeout=_STOP_S)
+                self._docker_container().stop(timeout=_STOP_S)
             self._remove()
 
     def kill(self) -> None:
         """As in `Server`; the container is removed with its process, and `start` makes another for the same data."""
-        self._running()
+        self._docker_container()
         self._remove()
 
     def _remove(self) -> None:
@@ -167,32 +167,32 @@ class ContainerBroker(Server):
             make = DockerContainer
         container = make(IMAGE)
         name = f"headrace-{self.name}-{sha256(str(self.directory.resolve()).encode()).hexdigest()[:12]}"
-        _remove_left(container.get_docker_client().client, name)
+        _remove_leftover(container.get_docker_client().client, name)
         self._port = self._ports.last("broker") or free_port()
         self._admin_port = self._ports.last("broker-admin") or free_port()
         container = container.with_name(name).with_command(_COMMAND)
         container = container.with_volume_mapping(str(self.directory), _DATA, "rw")
-        # The image runs as any user of group 0: with our user, its files belong to us.
+        # The image runs as any user of group 0: run it as ours, so that its files belong to us.
         container = container.with_kwargs(user=f"{os.getuid()}:0")
         for variable, value in JVM.items():
             container = container.with_env(variable, value)
         for setting, value in ({"advertisedAddress": HOST} | TUNING | self._conf).items():
             container = container.with_env(f"PULSAR_PREFIX_{setting}", value)
-        # `with_bind_ports` would not do, as it takes no address.
+        # `with_bind_ports` takes no address.
         container.ports = {str(_PORT): (HOST, self._port), str(_ADMIN_PORT): (HOST, self._admin_port)}
         self._container = container
         self._since = None
         container.start()
 
-    def _running(self) -> Any:
-        """Return docker's object for the container."""
+    def _docker_container(self) -> Any:
+        """Return the container object of the Docker SDK."""
         if self._container is None:
             raise Unavailable(f"the embedded {self.name} is not running")
         return self._container.get_wrapped_container()
 
     def _output(self, lines: int = 200) -> str:
-        """Return the end of what it has written since it was started."""
-        output: bytes = self._running().logs(tail=lines, since=self._since)
+        """Return the last lines that the broker has written since its start."""
+        output: bytes = self._docker_container().logs(tail=lines, since=self._since)
         return output.decode(errors="replace")
 
     def _wait(self) -> None:
@@ -201,7 +201,7 @@ class ContainerBroker(Server):
         pause = threading.Event()
         starts = 1
         while not admin.healthy():
-            container = self._running()
+            container = self._docker_container()
             container.reload()
             if starts < STARTS and loses_its_bookie(self._output()):
                 container.stop(timeout=_STOP_S)
@@ -218,18 +218,18 @@ class ContainerBroker(Server):
 
 @contextmanager
 def _engine() -> Iterator[None]:
-    """Guard calls to the engine; convert its errors to headrace's own."""
+    """Convert errors of the Docker engine to `Unavailable`."""
     from docker.errors import DockerException
 
     try:
         yield
-    # Errors of requests are among the second type, those of testcontainers among the third.
+    # The HTTP client raises subclasses of OSError, testcontainers those of RuntimeError.
     except (DockerException, OSError, RuntimeError) as error:
         raise Unavailable(f"no container of {IMAGE} here: {error}") from error
 
 
-def _remove_left(client: Any, name: str) -> None:
-    """Remove the container that a killed process left on the same data, if there is one."""
+def _remove_leftover(client: Any, name: str) -> None:
+    """Remove the container that a killed process left behind for the same data, if there is one."""
     from docker.errors import NotFound
 
     with suppress(NotFound):

@@ -77,7 +77,7 @@ class Servers:
         self._say = say
         self._running = ExitStack()
         self._keeper = Keeper(self.local, Path(data).absolute() / "logs", say, keeps)
-        self._mending = threading.Lock()
+        self._repairing = threading.Lock()
         self._mended_at = -_MEND_EVERY_S
 
     @property
@@ -113,7 +113,7 @@ class Servers:
         """For each server that keeps ending, what is known about it."""
         return self._keeper.failures
 
-    def mend(self, words: str) -> str:
+    def repair(self, words: str) -> str:
         """End the local broker if a service's log shows that it hangs, so that it is started again.
 
         Return what was done.
@@ -124,7 +124,7 @@ class Servers:
         broker = self.broker
         if not isinstance(broker, Broker) or HANGS.search(words) is None:
             return ""
-        with self._mending:
+        with self._repairing:
             # Several services may have met the same fault; a broker that has ended is handled by the keeper.
             if time.monotonic() - self._mended_at < _MEND_EVERY_S or broker.has_ended:
                 return ""

@@ -32,14 +32,13 @@ SERVICES = {
     "scorer": "headrace_scorer",
 }
 
-# A process that ends this often before it was ever ready will not come up.
-_ENDINGS_BEFORE_READY = 3
+# Give up on a process that ends this often before it was ever ready.
+_EXITS_BEFORE_READY = 3
 _POLL_S = 0.05
 
-#: Seconds between two looks at what a process writes to its log, and how often it must report that a server hangs
-#: before something is done about it.
+#: Seconds between two checks of a process's log, and how often it must report that a server hangs before a repair.
 _ATTEND_S = 5.0
-_HANGS_BEFORE_MENDED = 2
+_HANGS_BEFORE_REPAIR = 2
 
 #: The log message about a broker that does not answer subscriptions.
 HANGS = re.compile("cannot subscribe.*TimeOut")
@@ -48,7 +47,7 @@ HANGS = re.compile("cannot subscribe.*TimeOut")
 _WAITING_EVERY_S = 5.0
 
 Report = Callable[[str], None]
-Mend = Callable[[str], str]
+Repair = Callable[[str], str]
 
 
 def log_report(text: str) -> None:
@@ -108,7 +107,7 @@ class Worker:
         The environment of the process.
     store
         The store with the statuses.
-    report, mend, delays
+    report, repair, delays
         As in `Supervisor`.
     """
 
@@ -120,7 +119,7 @@ class Worker:
         surroundings: Surroundings,
         store: redis.Redis,
         report: Report,
-        mend: Mend,
+        repair: Repair,
         delays: Delays,
     ) -> None:
         self.service = service
@@ -131,7 +130,7 @@ class Worker:
         self._surroundings = surroundings
         self._store = store
         self._report = report
-        self._mend = mend
+        self._repair = repair
         self._board = StatusBoard(store, surroundings.name)
         self._ports = PortBook(surroundings.data / "ports")
         self._child: Child | None = None
@@ -146,31 +145,31 @@ class Worker:
         return self._child
 
     @property
-    def endings(self) -> int:
-        """How often it has ended without being asked to."""
+    def unexpected_exits(self) -> int:
+        """How often the process has ended without being asked to."""
         return self._restarts.count
 
     def start(self) -> None:
-        """Start it, without waiting until it is ready."""
+        """Start the process; do not wait until it is ready."""
         private_directory(self._surroundings.data / "state" / self.service)
         self._forget()
         self._thread.start()
 
     def ready(self, status: ServiceStatus) -> None:
-        """Note its address for its next start."""
+        """Remember the address of the process for its next start."""
         port = status.address.rpartition(":")[2]
         if port.isdigit():
             self._ports.note(self.instance, int(port))
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM, and do not start it again."""
+        """Send SIGTERM, and do not restart the process."""
         with self._changing:
             self._stopping.set()
             if self._child is not None:
                 self._child.terminate()
 
     def kill(self) -> None:
-        """Send SIGKILL, and do not start it again."""
+        """Send SIGKILL, and do not restart the process."""
         with self._changing:
             self._stopping.set()
             if self._child is not None:
@@ -202,31 +201,31 @@ class Worker:
                 end, words = ending(child.exit_code), child.last_line() if (child.exit_code or 0) > 0 else ""
             if self._stopping.is_set():
                 return
-            self._try_to_mend(words)
+            self._try_to_repair(words)
             delay = self._restarts.ended()
             self._report_end(f"{end} ({words})" if words else end, delay)
             if self._stopping.wait(delay):
                 return
 
     def _attend(self, child: Child) -> None:
-        """Wait for the end of a process; if it keeps reporting that a server hangs, do what helps."""
+        """Wait for the end of a process; if it keeps reporting that a server hangs, try to repair that server."""
         hangs = 0
         while not child.join(_ATTEND_S):
             words = child.news()
             hangs += HANGS.search(words) is not None
             # A single report may come from a busy machine.
-            if hangs >= _HANGS_BEFORE_MENDED:
+            if hangs >= _HANGS_BEFORE_REPAIR:
                 hangs = 0
-                self._try_to_mend(words)
+                self._try_to_repair(words)
 
-    def _try_to_mend(self, words: str) -> None:
-        """Do what helps against the reported fault; the process is started again in any case."""
+    def _try_to_repair(self, words: str) -> None:
+        """Try to repair the fault that the log output names; the process is restarted whether or not that works."""
         try:
-            mended = self._mend(words)
+            repaired = self._repair(words)
         except HeadraceError as error:
-            mended = str(error)
-        if mended:
-            self._report(mended)
+            repaired = str(error)
+        if repaired:
+            self._report(repaired)
 
     def _report_end(self, end: str, delay: float) -> None:
         if not self._restarts.failed:
@@ -291,13 +290,13 @@ class _Start:
                 self._waiting.pop(instance).ready(status)
         if not self._waiting:
             return False
-        self._give_up_on_endings()
+        self._give_up_after_exits()
         self._look_for_progress(reports)
         return True
 
-    def _give_up_on_endings(self) -> None:
+    def _give_up_after_exits(self) -> None:
         for worker in self._waiting.values():
-            if worker.endings >= _ENDINGS_BEFORE_READY:
+            if worker.unexpected_exits >= _EXITS_BEFORE_READY:
                 line = worker.child.last_line() if worker.child else ""
                 raise Unavailable(f"{worker.instance} does not come up: {line} (its log is {worker.log})")
 
@@ -341,10 +340,10 @@ class Supervisor:
         Called with a message about each crash and restart.
     services
         The services and their modules.
-    mend
-        Given the last log line of a service that failed, does what helps, and returns what that was.
+    repair
+        Called with the log output of a failed service; repairs the cause if it can, and returns what it did, or "".
     delays
-        The delays before an ended process is started again.
+        The delays before a process is restarted.
     """
 
     def __init__(
@@ -354,7 +353,7 @@ class Supervisor:
         workers: Mapping[str, int] | None = None,
         report: Report = log_report,
         services: Mapping[str, str] = SERVICES,
-        mend: Mend = lambda words: "",
+        repair: Repair = lambda words: "",
         delays: Delays = _DELAYS,
         ready_s: float = 90.0,
         stop_s: float = 15.0,
@@ -369,7 +368,7 @@ class Supervisor:
         self._store = redis.Redis.from_url(surroundings.redis_url, socket_timeout=5.0, socket_connect_timeout=5.0)
         self._board = StatusBoard(self._store, surroundings.name)
         self.workers = tuple(
-            Worker(service, index, module, surroundings, self._store, report, mend, delays)
+            Worker(service, index, module, surroundings, self._store, report, repair, delays)
             for service, module in services.items()
             for index in range(counts[service])
         )
@@ -408,7 +407,7 @@ class Supervisor:
         return {worker.instance: worker.child.pid for worker in self.workers if worker.child}
 
     def kill(self) -> None:
-        """Send SIGKILL to all: anything they could still save is useless."""
+        """Send SIGKILL to all: nothing that they could still save is needed."""
         for worker in self.workers:
             worker.kill()
 

@@ -268,7 +268,7 @@ def run(
                 namespace=settings.namespace,
                 environment=environment if callable(environment) else lambda instance: environment or {},
             )
-            with Supervisor(surroundings, workers=workers, report=report, mend=servers.mend) as supervisor:
+            with Supervisor(surroundings, workers=workers, report=report, repair=servers.repair) as supervisor:
                 running = RunningLoop(
                     loop, loop_file, *servers.urls, directory, settings.namespace, servers, supervisor, lock
                 )

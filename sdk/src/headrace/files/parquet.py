@@ -48,7 +48,7 @@ def read_parquet(file: IO[bytes], path: Path, stream: StreamDefinition, batch: i
     _check(stream, places, path)
     names = {name: table.schema_arrow.names[indices[0]] for name, indices in places.items()}
     fields = [field for field in stream.given if field.name in names]
-    # A value of any length is kept only up to a bound, so a batch of them is bounded as well.
+    # A value is kept only up to `max_bytes`: choose the number of rows so that a batch is bounded as well.
     size = min(batch, max(1, _BATCH_BYTES // stream.max_bytes))
     row = 1
     try:
@@ -127,14 +127,14 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _column(stream: StreamDefinition, field: Field, cells: pa.Array) -> Column:
-    """Read a field's values from cells of any type; refuse unsuitable types by name, row by row."""
+    """Read a field's values from cells of any Arrow type; cells of an unsuitable type are faults that name it."""
     kind, types = cells.type, pa.types
     if isinstance(cells, pa.ExtensionArray):
         return _column(stream, field, cells.storage)
     if types.is_dictionary(kind):
         return _dictionary_column(stream, field, cells)
     if types.is_timestamp(kind) or types.is_date(kind):
-        return _moments(field, cells) if field.type is FieldType.TIME else _refuse(field, cells)
+        return _timestamps(field, cells) if field.type is FieldType.TIME else _refuse(field, cells)
     if types.is_floating(kind) or types.is_integer(kind):
         return _numbers(field, cells, stream.time_format)
     if _is_text(kind) or types.is_fixed_size_binary(kind):
@@ -145,14 +145,14 @@ def _column(stream: StreamDefinition, field: Field, cells: pa.Array) -> Column:
 
 
 def _dictionary_column(stream: StreamDefinition, field: Field, cells: pa.DictionaryArray) -> Column:
-    """Read a dictionary column: only the texts that these rows use are read."""
+    """Read a dictionary column; only the entries that these rows use are read."""
     codes = pc.unique(cells.indices.drop_null())
     indices = pc.index_in(cells.indices, codes).to_pylist()
     return _spread(_column(stream, field, cells.dictionary.take(codes)), indices, field, stream.time_format)
 
 
 def _spread(distinct: Column, indices: Sequence[int | None], field: Field, unit: str | None) -> Column:
-    """Expand a column from its distinct values: each was read once, and its rows share it."""
+    """Expand distinct values, each read once, to the rows that refer to them."""
     values, errors = distinct
     absent, missing = value_column(field, [None], unit)
     spread: list[Any] = []
@@ -177,7 +177,7 @@ def _texts(field: Field, cells: pa.Array, stream: StreamDefinition) -> Column:
 
 
 def _text(cell: pa.Scalar, limit: int) -> str | list[str] | None:
-    """Return a cell's text; if it has none or too much, return a list, which is not a value of any field."""
+    """Return a cell's text; if it is not text or too long, return a list, which is not valid for any field."""
     if not cell.is_valid:
         return None
     data = cell.as_buffer()
@@ -197,7 +197,7 @@ def _numbers(field: Field, cells: pa.Array, unit: str | None) -> Column:
     return (numbers.tolist(), {}) if np.isfinite(numbers).all() else value_column(field, cells.to_pylist())
 
 
-def _moments(field: Field, cells: pa.Array) -> Column:
+def _timestamps(field: Field, cells: pa.Array) -> Column:
     """Convert timestamps (UTC if without a zone) and dates to µs; finer units are truncated."""
     if pa.types.is_date(cells.type):
         cells = cells.cast(pa.timestamp("s") if pa.types.is_date32(cells.type) else pa.timestamp("ms"))
@@ -212,7 +212,7 @@ def _micros(count: int | None, unit: str) -> int | list[str] | None:
 
 
 def _refuse(field: Field, cells: pa.Array) -> Column:
-    """Refuse cells of a type that no field has: each is a fault, and a list, so that it cannot pass for a value."""
+    """Make each cell of an unsuitable type a fault; as a list, it cannot be taken for a valid value."""
     return value_column(field, [[f"a {cells.type}"] if valid else None for valid in cells.is_valid().to_pylist()])
 
 

@@ -15,7 +15,7 @@ from headrace.engine.events.timestamps import UNITS
 from headrace.errors import InvalidEvent
 from headrace.wording import as_json
 
-#: A column's values, and by row what is wrong with them.
+#: A column's values, and the errors of its invalid cells, by row.
 Column = tuple[list[Any], dict[int, InvalidEvent]]
 
 _BOOLS = {"true": True, "false": False, "1": True, "0": False}
@@ -28,7 +28,7 @@ _LARGE = 2**63
 
 
 def text_column(field: Field, cells: Sequence[str], form: str | None = None) -> Column:
-    """Read values from text: an empty cell is a missing value. `form` is how times are written.
+    """Read values from text: an empty cell is a missing value. `form` is the format of times.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def text_column(field: Field, cells: Sequence[str], form: str | None = None) -> 
 
 
 def value_column(field: Field, values: Sequence[Any], form: str | None = None) -> Column:
-    """Read values from Python's own types, as a typed file has them."""
+    """Read values from Python objects, as a typed file has them."""
     return _each(field, values, lambda value: from_typed(field, value, form))
 
 
@@ -64,7 +64,7 @@ def from_text(field: Field, text: str, form: str | None = None) -> Any:
     try:
         return read_value(field, parsed, form)
     except InvalidEvent as error:
-        # The error shows the value as the file has it.
+        # Show the value as it is in the file.
         raise InvalidEvent(field.name, as_json(text), error.expected) from None
 
 
@@ -150,13 +150,16 @@ def _each(field: Field, cells: Sequence[Any], read: Callable[[Any], Any]) -> Col
         try:
             values.append(read(cell))
         except InvalidEvent as error:
-            values.append(_as_json(field, cell))
+            values.append(_invalid_as_json(field, cell))
             faults[index] = error
     return values, faults
 
 
-def _as_json(field: Field, cell: Any) -> Any:
-    """Convert a wrong cell for the refused event: JSON has no NaN or decimals, and its text could be a valid value."""
+def _invalid_as_json(field: Field, cell: Any) -> Any:
+    """Return an invalid cell as JSON can hold it, in a form that stays invalid when the refused event is read again.
+
+    JSON has no NaN, infinity or decimals, so they become text; outside a list, that text could be a valid value.
+    """
     if not isinstance(cell, float | Decimal):
         return cell
     return str(cell) if field.type is FieldType.FLOAT else [str(cell)]

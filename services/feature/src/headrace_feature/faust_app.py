@@ -29,7 +29,7 @@ _log = structlog.get_logger()
 #: Batches that wait in a partition's channel: the back-pressure on its reader.
 CHANNEL = 4
 
-# Seconds that readers get to end: one that is blocked on a channel which nothing drains any more never does.
+# Seconds to wait for readers to end: a reader that is blocked on a full channel does not end at all.
 _READERS_END_S = 3.0
 
 
@@ -66,7 +66,7 @@ class _Application(faust.App):  # type: ignore[misc]
     BootStrategy = _WithoutKafka
 
     def _create_directories(self) -> None:
-        """Create none: they are for Faust's tables, and would appear in the process's working directory."""
+        """Do nothing: the directories are for Faust's tables, and would appear in the working directory."""
 
 
 class FaustApp:
@@ -75,11 +75,11 @@ class FaustApp:
     Parameters
     ----------
     idle
-        Seconds of silence after which a source holds nothing back.
+        Seconds without a message after which a source counts as idle.
     routines
         The calls to repeat.
     failed
-        Called with the error of a lane or a routine that fails.
+        Called with the error of a failed lane or routine.
     web_port
         Port of Faust's web view; None disables it.
     """
@@ -100,12 +100,12 @@ class FaustApp:
         self._failed = failed
         self._app = _Application(
             "headrace-feature",
-            # Never connected to: see `_WithoutKafka`.
+            # Never connected: see `_WithoutKafka`.
             broker="kafka://unused",
             store="memory://",
             monitor=_WithoutSampling() if web_port is None else None,
             web_enabled=web_port is not None,
-            # Both are needed: Faust announces the one, and listens on the other.
+            # Faust announces `web_host` and listens on `web_bind`.
             web_host="127.0.0.1",
             web_bind="127.0.0.1",
             web_port=web_port or 6066,
@@ -125,13 +125,13 @@ class FaustApp:
             self._app.task(self._guarded(self._repeated(routine)))
         self._app.finalize()
         await self._app.start()
-        # Without Kafka nothing else opens the channels.
+        # Without Kafka, nothing else opens the channels.
         self._app.flow_control.resume()
         for reader in self._readers:
             reader.start()
 
     async def stop(self) -> None:
-        """Stop reading, then everything else; the next owner reads again what was not saved."""
+        """Stop the readers, then Faust and the lanes; the next owner rereads whatever was not saved."""
         self._stopping.set()
         await self._app.stop()
         for lane in self._lanes:
@@ -197,7 +197,7 @@ class FaustApp:
 
 
 def _now_or_later(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:
-    """Wrap a report or an acknowledgement: run it off the event loop, and skip a period if a server is away."""
+    """Wrap a routine: run it off the event loop, and skip a period if a server is unavailable."""
 
     async def run() -> None:
         try:

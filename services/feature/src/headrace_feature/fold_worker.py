@@ -156,17 +156,17 @@ class FoldWorker:
             self._intake.accept(self._ownership.partitions[partition], decoded)
 
     def note_silence(self, partition: PartitionId, end: Position) -> None:
-        """Note that the partition is silent and its log ends here: it no longer holds anything back."""
+        """Note that no message has come for a while and the log ends at `end`, so that the partition may be idle."""
         owned = self._ownership.partitions.get(partition)
         if owned is None:
-            # Not ours, so our silence alone says nothing about its log.
+            # Another worker owns the partition, so our silence says nothing about its progress.
             self._others.note_silence(partition, end)
         elif (end.ledger, end.entry) <= owned.state.last[:2]:
-            # An end beyond what we have read was reported before this takeover: the log is not idle for us yet.
+            # If the log ends beyond what we have read, there is more to read: the partition is not idle.
             owned.state.become_idle()
 
     def note_end(self, partition: PartitionId, end: Position) -> None:
-        """Note where its log ends: an earlier report that it is idle holds if it covered the log up to here."""
+        """Note the end of the log: an earlier idle report still holds if it covers the log up to here."""
         if partition not in self._ownership.partitions:
             self._others.note_end(partition, end)
 
@@ -196,7 +196,7 @@ class FoldWorker:
         )
 
     def step(self) -> bool:
-        """Do what can be done now; return False if there was nothing.
+        """Do one step of work; return False if there was nothing to do.
 
         Raises
         ------
@@ -221,7 +221,7 @@ class FoldWorker:
             self._rebuild(loaded.wrong)
             return True
         if plan.needed and _epochs(self._store.owner_reports(self._all())) != _epochs(reports):
-            # Rows may have gone since their progress was read: the store was wiped, or a partition was restarted.
+            # Rows may be missing since their progress was read: the store was wiped, or a partition was restarted.
             return True
         self._execute(plan, loaded.remote)
         return True
@@ -266,7 +266,7 @@ class FoldWorker:
         ]
 
     def _find_others(self, reports: Mapping[PartitionId, OwnerReport | None]) -> dict[PartitionId, Reached]:
-        """Return how far the owners of all other partitions are, without those that are idle."""
+        """Return the progress of all other partitions, as their owners reported it; idle ones are left out."""
         return {
             partition: self._others.reached(partition, report)
             for partition, report in reports.items()

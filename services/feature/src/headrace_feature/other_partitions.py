@@ -1,4 +1,4 @@
-"""The partitions that this worker does not own: how far their owners are, and which of them are idle."""
+"""The partitions that this worker does not own: the progress of their owners, and which of them are idle."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class OtherPartitions:
         self._partitions.pop(partition, None)
 
     def note_silence(self, partition: PartitionId, end: Position) -> None:
-        """Note that a partition has been silent for long and its log ends here.
+        """Note that no message has come for a while and the log ends at `end`.
 
         It is idle if its log is empty, or if two looks find the same end and the same report: an owner that saved
         something in between may be working on new events.
@@ -64,7 +64,7 @@ class OtherPartitions:
         other.last_look = look
 
     def note_end(self, partition: PartitionId, end: Position) -> None:
-        """Note where the log ends: an earlier report that it is idle holds if it covered the log up to here."""
+        """Note the end of the log: an earlier idle report still holds if it covers the log up to here."""
         report = self._report(partition)
         is_idle = report is not None and report.reached.is_idle
         # An empty log may have been trimmed, or its broker may be starting: `note_silence` looks twice.
@@ -85,7 +85,7 @@ class OtherPartitions:
         return look.end == START or (done.ledger, done.entry) == (look.end.ledger, look.end.entry)
 
     def reached(self, partition: PartitionId, report: OwnerReport | None) -> Reached:
-        """Return how far the owner of a partition is.
+        """Return the progress that the owner of a partition has reported.
 
         A report of an idle partition counts only if it was saved after we first read it. An older one may come from an
         owner that has died, so events may have arrived since. The end of the log then decides: see `note_end` and

@@ -1,4 +1,4 @@
-"""The examples of a changed model that are made from the retained events, as its join takes them over."""
+"""The examples of a changed model that are remade from the retained events, and written to the log by its join."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class RemadeExamples:
         self.remaker = remaker
         self._earlier = earlier
         self._model = model
+        # By its number among the remade entries, the place of a question in the log.
         self._places: dict[int, int] = {}
 
     def write(self, entries: LogEntries, journal: JoinJournal) -> int:
@@ -42,19 +43,19 @@ class RemadeExamples:
         return int((missing.kinds == Kind.ANSWER).sum())
 
     def _missing(self, entries: LogEntries, sequence: int) -> LogEntries | None:
-        """Return the entries that are not in the log yet, with their numbers from `sequence` on; None if all are."""
+        """Return the entries that the log does not hold yet, numbered from `sequence` on; None if it holds all."""
         rows, seqs, questions = [], [], []
         for row, (kind, seq, question) in enumerate(
             zip(entries.kinds.tolist(), entries.seqs.tolist(), entries.questions.tolist(), strict=True)
         ):
-            entry = self._earlier.get((entries.ids[row], int(entries.times[row])))
-            if entry is not None and kind == Kind.QUESTION:
-                self._places[seq] = entry.question
-                continue
-            place = sequence if kind == Kind.QUESTION else self._places.pop(question)
+            earlier = self._earlier.get((entries.ids[row], int(entries.times[row])))
             if kind == Kind.QUESTION:
-                self._places[seq] = place
-            elif entry is not None and entry.answer is not None:
+                place = self._places[seq] = sequence if earlier is None else earlier.question
+                is_logged = earlier is not None
+            else:
+                place = self._places.pop(question)
+                is_logged = earlier is not None and earlier.answer is not None
+            if is_logged:
                 continue
             rows.append(row)
             seqs.append(sequence)
@@ -69,7 +70,7 @@ class RemadeExamples:
         return [*(question.name for question in questions), *(question.id for question in self.remaker.closed())]
 
     def finish(self, questions: Sequence[OpenQuestion], join: Join, journal: JoinJournal) -> None:
-        """Hand the questions that the retained events do not decide to the join; this completes the remaking.
+        """Complete the remaking: hand the questions that the retained events do not decide to the join.
 
         Parameters
         ----------

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from headrace.engine.kernel.fold import Changed, Fold, Plan
 from headrace.engine.kernel.partition import PartitionId, RowsId
-from headrace.engine.kernel.rows import RowSet, epoch_of, words_of
+from headrace.engine.kernel.rows import RowSet, epoch_of, state_words
 from headrace.errors import Unreadable
 from headrace.runtime.redis.rows import RowStore, Write
 from headrace.runtime.redis.status import Heartbeat
@@ -84,7 +84,7 @@ class RowMemory:
         readable: dict[str, bytes] = {}
         for key, state in states.items():
             try:
-                words_of(layout, state)
+                state_words(layout, state)
             except Unreadable as error:
                 wrong_rows.append(WrongRow(rows, key, state, error))
             else:

@@ -16,21 +16,21 @@ from headrace.runtime.redis.decisions import Tally
 from headrace_ingest.admission import Admission
 from headrace_ingest.ports import Decisions, EventLog, Note, Refused
 
-#: Events judged without a break: between two such runs, other callers get their turn.
+#: Number of events to validate at a time: between two such runs, other calls proceed.
 _RUN = 1_000
-#: The key of the dead letters among the writes under way; no stream has this name.
+#: The key of dead letters in `_Call._under_way`; no stream has this name.
 _DEAD_LETTERS = ""
-#: Rejections that an answer lists at most.
+#: Maximum number of rejections in a response.
 MAX_REJECTIONS = 100
 
 
 class EventBatch(NamedTuple):
-    """Events of one stream, and what their producer says after them.
+    """Events of one stream, with a mark or the end of its history after them.
 
     Attributes
     ----------
     mark
-        A statement of the producer about all events of the stream; None if there is none.
+        A mark on the whole stream; None if there is none.
     end
         Whether the stream's history ends here.
     decide
@@ -151,7 +151,7 @@ class Ingest:
             under_way.append((stream, event_future))
         refusals = admitted.refused
         if refusals:
-            dead_letter_future = await self._log.bury(
+            dead_letter_future = await self._log.write_refused(
                 [Refused(stream, events[index], error) for index, error in refusals]
             )
             self._count_once(
@@ -161,12 +161,12 @@ class Ingest:
         return Written(under_way, refusals)
 
     def check_mark(self, stream: str, mark: Mark) -> None:
-        """Refuse a mark that the stream's readers would refuse.
+        """Raise an error for a mark that the readers of the stream would refuse.
 
         Raises
         ------
         InvalidRequest
-            The reason says who may send which mark.
+            The mark is negative or not allowed; the error says who may send which mark.
         """
         if mark.time is not None and mark.time < 0:
             raise InvalidRequest("mark", str(mark.time), "microseconds since the epoch, or 0 for none")
@@ -192,7 +192,7 @@ class Ingest:
 
 
 class _Call:
-    """The events of one caller: how many of each stream there were, and what is not durable yet."""
+    """The events of one call: how many each stream got, and which writes are not durable yet."""
 
     def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
@@ -232,7 +232,7 @@ class _Call:
         self._rejections += [Rejection(stream, index, error) for index, error in refusals[:room]]
 
     def _settle(self) -> None:
-        """Drop what is durable, and raise earlier failures before anything is written after them."""
+        """Drop writes that are durable; raise the error of a failed one before anything is written after it."""
         for futures in self._under_way.values():
             while futures and futures[0].done():
                 futures.popleft().result()

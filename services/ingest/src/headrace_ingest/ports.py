@@ -52,6 +52,6 @@ class EventLog(Protocol):
         """Append a mark, or the end of a history, to every partition of a stream."""
         ...
 
-    async def bury(self, refusals: Sequence[Refused]) -> Future[None]:
+    async def write_refused(self, refusals: Sequence[Refused]) -> Future[None]:
         """Append refused events to the dead letters."""
         ...

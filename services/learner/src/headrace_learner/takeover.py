@@ -1,4 +1,4 @@
-"""When a changed definition takes over from the one before it."""
+"""The takeover of a model by a changed definition."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Takeover:
     former
         The hash of the definition that answers until then.
     needed
-        The number of examples that suffices.
+        The number of examples that the new definition must learn.
     all_kept
-        Whether all kept examples suffice as well: they may be fewer than the former definition has learned.
+        Whether all retained examples suffice, even if they are fewer than `needed`.
     remade
-        Whether they are being remade; then the end of the log is not the last of them until the log says so.
+        Whether those are being remade; if so, the end of the log is their end only once the log says so.
     """
 
     former: str
@@ -31,13 +31,16 @@ class Takeover:
     remade: bool = False
 
     def is_reached(self, examples: int, at_end: bool = False, complete: bool = False) -> bool:
-        """Return whether `examples` suffice, given whether the log is read to its end and holds all kept examples."""
-        last = self.all_kept and at_end and (complete or not self.remade)
-        return examples >= self.needed or (last and examples > 0)
+        """Return whether `examples` suffice, if the log is read to its end, and holds all retained examples."""
+        learned_all = self.all_kept and at_end and (complete or not self.remade)
+        return examples >= self.needed or (learned_all and examples > 0)
 
 
 def takeover_from(former: ModelVersion, model: ModelDefinition) -> Takeover:
-    """Return the takeover from the version that answers now."""
+    """Return the takeover from the version that answers now.
+
+    It needs the number of examples that the model declares; by default, as many as that version has learned.
+    """
     if model.takeover is not None:
         return Takeover(former.definition, model.takeover)
     remade = definition_of(former).examples_hash != model.examples_hash

@@ -1,8 +1,7 @@
 """Reading of rows: one connection to the store, on which all requests are pipelined.
 
-An asyncio pipeline of redis-py costs more than the read itself (a connection from the pool, a task, a
-parser that waits for each reply). Here a batch of reads is one write, and its replies are parsed as
-they arrive.
+An asyncio pipeline of redis-py costs more than the read itself: it takes a connection from the pool, starts a task, and
+its parser waits for each reply. Here, a batch of reads is one write, and replies are parsed as they arrive.
 """
 
 from __future__ import annotations
@@ -81,8 +80,8 @@ class _Pipe(asyncio.Protocol):
 class StoredRows:
     """Rows of a Redis, over one connection that reconnects by itself.
 
-    A read that meets a broken connection waits for the next one, for `timeout` seconds in all. After
-    the store has been down for longer than that, reads fail at once.
+    A read whose connection breaks is repeated on the next one, within `timeout` seconds. Once the store has been down
+    for longer than that, reads fail at once.
     """
 
     def __init__(self, url: str, timeout: float = 0.5, retry: float = 0.1) -> None:
@@ -93,7 +92,7 @@ class StoredRows:
         self._up = asyncio.Event()
         self._down_since = 0.0
         self._keeper: asyncio.Task[None] | None = None
-        # The bytes before and after the key in the command that reads these fields.
+        # By fields, the bytes before and after the key in the command that reads them.
         self._around: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
 
     @property
@@ -126,7 +125,7 @@ class StoredRows:
         deadline = loop.time() + self._timeout
         while True:
             pipe = self._pipe or await self._connected(deadline)
-            # Abort a connection that hangs, so that its replies cannot be taken for those of another read.
+            # Abort a hung connection: its late replies must not be taken for those of another read.
             watchdog = loop.call_at(deadline, pipe.abort)
             try:
                 replies = await pipe.send(command, len(keys))
@@ -142,11 +141,11 @@ class StoredRows:
 
     async def _connected(self, deadline: float) -> _Pipe:
         loop = asyncio.get_running_loop()
-        # Waiting is worth it only at the beginning of an outage.
-        patience = min(deadline, self._down_since + self._timeout) - loop.time()
-        if patience > 0:
+        # Wait only at the beginning of an outage.
+        wait_s = min(deadline, self._down_since + self._timeout) - loop.time()
+        if wait_s > 0:
             with suppress(TimeoutError):
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(wait_s):
                     await self._up.wait()
         if self._pipe is None:
             raise Unavailable("store: not connected")

@@ -15,7 +15,7 @@ from headrace.cli.running_target import find
 
 @click.command("show")
 @click.argument("position")
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @dead_letter_options
 def show_dead_letter(
     position: str,

@@ -26,7 +26,7 @@ def command(table: Path, output: Path | None, label: str | None, time: str | Non
       headrace init trips.csv --label minutes
     """
     from headrace.cli.init.facts import look_at
-    from headrace.cli.init.loop_file import SORTED, LoopFile, columns_text, sort_command, usual_name
+    from headrace.cli.init.loop_file import SORTED, LoopFile, column_lines, sort_command, usual_name
     from headrace.cli.init.roles import roles_of
     from headrace.compiler import load
 
@@ -38,7 +38,7 @@ def command(table: Path, output: Path | None, label: str | None, time: str | Non
     roles = roles_of(facts, time=time, label=label)
     draft = LoopFile(facts, roles, name)
     path.write_text(draft.text, encoding="utf-8")
-    for line in columns_text(facts, roles):
+    for line in column_lines(facts, roles):
         say(line)
     load(path)
     questions = draft.text.count("?")

@@ -15,7 +15,7 @@ from headrace.declare.durations import format_duration, parse_duration
 from headrace.declare.fields import CONTENT, PYTHON
 from headrace.definition import FieldType, Task
 
-#: Most classes of whole numbers: a column with more of them is a quantity.
+#: Maximum number of distinct integers that count as classes: a label with more of them is a quantity.
 _CLASSES = 10
 _MEANS = 3
 _WINDOWS = ("1m", "5m", "15m", "1h", "3h", "12h", "1d", "7d", "30d", "90d", "365d")
@@ -143,7 +143,7 @@ class LoopFile:
         return Task.REGRESSION, f"{field} / {self._scale()}.0"
 
     def _scale(self) -> int:
-        """Return the power of ten that scales the label to about 1."""
+        """Return the power of ten by which to divide the label, so that its values are near 1."""
         place = self._roles.label.place
         numbers = [number for cells in self._table.sample if (number := _number(cells[place])) is not None]
         spread = max(pstdev(numbers), abs(sum(numbers) / len(numbers)) / 10, 1.0)
@@ -169,12 +169,15 @@ class LoopFile:
         return "\n".join(lines)
 
     def _means(self) -> list[str]:
-        """Return the columns whose means a view has: those known when their row happens."""
-        plain = [column for column in self._plain() if column.kind in _NUMBERS and column is not self._roles.entity]
-        usable = [column for column in plain if column.kind is FieldType.FLOAT or column.distinct > CATEGORIES + 1]
+        """Return the names of the columns that the view averages: numbers that are known at the time of their row."""
+        numeric = [column for column in self._plain() if column.kind in _NUMBERS and column is not self._roles.entity]
+        # Whole numbers with few values are categories: their mean is of little use.
+        quantities = [
+            column for column in numeric if column.kind is FieldType.FLOAT or column.distinct > CATEGORIES + 1
+        ]
         label = self._roles.label
-        at_once = [label] if self._roles.known_at is None and label.kind in _NUMBERS else []
-        return [column.name for column in [*at_once, *usable][:_MEANS]]
+        known_labels = [label] if self._roles.known_at is None and label.kind in _NUMBERS else []
+        return [column.name for column in [*known_labels, *quantities][:_MEANS]]
 
     def _view(self, entity: Column) -> str:
         means = ", ".join(f'"{name}": Mean("{name}")' for name in self._means())
@@ -208,7 +211,7 @@ class LoopFile:
         return list(dict.fromkeys(windows))
 
     def _plain(self) -> list[Column]:
-        """Return the columns that become features unchanged."""
+        """Return the columns that become features as they are."""
         left_out = [*self._taken, *self._roles.later]
         return [
             column
@@ -325,15 +328,16 @@ def sort_command(path: Path, table: Table, roles: Roles) -> str:
     return f'python -c "import pandas as pd; {read}.{sort}.to_csv({str(path.with_name("sorted.csv"))!r}, index=False)"'
 
 
-def columns_text(table: Table, roles: Roles) -> Sequence[str]:
-    """Format a line for each column: its type and its role."""
-    parts = {id(roles.time): "the time", id(roles.label): "the label"}
-    parts |= {id(column): role for column, role in ((roles.id, "the id"), (roles.entity, "the entity")) if column}
-    parts |= {id(roles.known_at): "when the label is known"} if roles.known_at else {}
-    parts |= {id(column): "known only with the label?" for column in roles.later}
+def column_lines(table: Table, roles: Roles) -> list[str]:
+    """Format one line per column: its name, type, number of missing values, and role."""
+    role_texts = {id(roles.time): "the time", id(roles.label): "the label"}
+    role_texts |= {id(column): text for column, text in ((roles.id, "the id"), (roles.entity, "the entity")) if column}
+    role_texts |= {id(roles.known_at): "when the label is known"} if roles.known_at else {}
+    role_texts |= {id(column): "known only with the label?" for column in roles.later}
     width = max(len(column.name) for column in table.columns)
-    return [
-        f"  {column.name.ljust(width)}  {PYTHON[column.kind]:<9}"
-        f"{f'{column.missing:,} missing' if column.missing else '':<16}{parts.get(id(column), '')}".rstrip()
-        for column in table.columns
-    ]
+    lines = []
+    for column in table.columns:
+        missing = f"{column.missing:,} missing" if column.missing else ""
+        role = role_texts.get(id(column), "")
+        lines.append(f"  {column.name.ljust(width)}  {PYTHON[column.kind]:<9}{missing:<16}{role}".rstrip())
+    return lines

@@ -32,14 +32,14 @@ _ELEMENT = {
 
 
 def strings(values: Sequence[str]) -> onnx.TensorProto:
-    """Return a tensor of text."""
+    """Return a string tensor."""
     return onnx.TensorProto(
         data_type=onnx.TensorProto.STRING, dims=[len(values)], string_data=[value.encode() for value in values]
     )
 
 
 def tensor(array: Array) -> onnx.TensorProto:
-    """Return a tensor of numbers."""
+    """Return a numeric tensor."""
     return onnx.TensorProto(
         data_type=_ELEMENT[array.dtype], dims=array.shape, raw_data=np.ascontiguousarray(array).tobytes()
     )
@@ -86,7 +86,7 @@ class Graph:
         return names[0]
 
     def column(self, of: str, column: int) -> str:
-        """Take one column of a matrix, as a row of N."""
+        """Take one column of a matrix, as a vector of its N rows."""
         return self.node("Gather", of, self.constant(np.array(column, dtype=np.int64)), axis=1)
 
     def sum(self, of: str, axis: int, *, keep: bool = False) -> str:
@@ -101,7 +101,7 @@ class Graph:
         return self.node("Expand", self.constant(row), rows)
 
     def rows(self, table: Array, numbers: str) -> str:
-        """Take the rows of a table at the given numbers: the shape is [*numbers, *row]."""
+        """Take the rows of a table at the given row numbers; the result has the shape [*numbers, *row]."""
         return self.node("Gather", self.constant(table), numbers, axis=0)
 
     def integer(self, of: str) -> str:

@@ -44,7 +44,7 @@ FENCE_BYTES = _FENCE.size
 _FRONT = HEADER_BYTES - 4
 
 #: How to rebuild a row.
-CURE = "`headrace backfill --again` makes it from the log"
+CURE = "`headrace backfill --again` rebuilds it from the log"
 _WHAT = "a stored row"
 
 
@@ -73,8 +73,8 @@ def check_row(data: bytes) -> None:
         raise _unreadable("its epoch or position has more than 63 bits")
 
 
-def words_of(layout: Layout, data: bytes) -> Floats:
-    """Return the words of a row, checked, because compiled code relies on them.
+def state_words(layout: Layout, data: bytes) -> Floats:
+    """Return the 8-byte words of a row's state, validated, because compiled code relies on them.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def words_of(layout: Layout, data: bytes) -> Floats:
     check_row(data)
     words = np.frombuffer(data, np.float64, offset=HEADER_BYTES)
     if not tiles.well_formed(words.view(np.int64), layout.slots, layout.width):
-        raise _unreadable(f"it is none of view {layout.view.name!r}")
+        raise _unreadable(f"it is not a row of view {layout.view.name!r}")
     return words
 
 
@@ -220,14 +220,15 @@ class RowSet:
         return self._slots.get(key, -1)
 
     def add(self, key: str, data: bytes | None = None) -> int:
-        """Add a row, empty or as stored, and return its slot.
+        """Add a row, empty or loaded from its stored bytes; return its slot. Bytes replace a row that is already there.
 
         Raises
         ------
         Unreadable
             The stored bytes are not a row of the view; nothing is changed.
         """
-        words = None if data is None else words_of(self.layout, data)
+        # Validate before anything changes.
+        words = None if data is None else state_words(self.layout, data)
         slot = self._slots.get(key)
         if slot is None:
             slot = self._free.pop() if self._free else self._new_slot()

@@ -1,8 +1,7 @@
 """Reading many stored rows of many views in one compiled pass.
 
-The scorer does this for each request. The rows are loaded and read by the same functions that a `RowSet`
-uses, in the same order, so that the values are equal to the bit. This saves a row set for each view, and its
-way into compiled code and back.
+The scorer does this for each request. The rows are loaded and read by the same functions as in a `RowSet`, in the same
+order, so the values are equal to the bit; but no row set is built, and compiled code is called only once.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from headrace.errors import Unreadable
 
 
 class StoredValues(NamedTuple):
-    """Values read from N times R rows.
+    """Values of R reads for each of N events.
 
     Attributes
     ----------
     values
-        float64[N, V]: the values of each read in turn, as `Layout.finish` returns them.
+        float64[N, V]: the values of all reads, one after another, as `Layout.finish` returns them.
     cuts
-        int64[N, C, 3]: the position of each row, by read and partition; -1 if there was none.
+        int64[N, P, 3]: the position of each row, by read and partition (P in all); -1 if there is no row.
     newest
-        int64[N, R]: newest event time in the rows of each read, -2**62 if there is none.
+        int64[N, R]: the newest event time in the rows of each read; -2**62 if there is none.
     behind
         Number of reads that were too old to be exact.
     """
@@ -63,8 +62,8 @@ class StoredReader:
         widths = _starts([layout.width for layout in layouts])
         values = _starts([len(layout.plan) * len(layout.windows) for layout in layouts])
         self.starts = values[:-1]
-        self._values = values[-1]
-        self._parts = sum(partitions)
+        self._value_count = values[-1]
+        self._partition_count = sum(partitions)
         self._reads = np.array(
             [
                 (
@@ -75,53 +74,54 @@ class StoredReader:
             ],
             np.int64,
         ).reshape(-1, 11)  # fmt: skip
-        self._tiles = max((layout.slots for layout in layouts), default=0)
-        self._states = max((layout.slots * layout.width for layout in layouts), default=0)
-        self._totals = max((len(layout.windows) * layout.width for layout in layouts), default=0)
+        self._max_tiles = max((layout.slots for layout in layouts), default=0)
+        self._max_states = max((layout.slots * layout.width for layout in layouts), default=0)
+        self._max_totals = max((len(layout.windows) * layout.width for layout in layouts), default=0)
 
     def run(self, times: Ints, rows: Sequence[Sequence[Sequence[bytes | None]]]) -> StoredValues:
-        """Read the rows of N events.
+        """Read the values of N events from their rows.
 
         Parameters
         ----------
         times
             int64[N]: the as-of time of each event.
         rows
-            ``rows[event][read][partition]``: the row's bytes, None if there is none.
+            ``rows[event][read][partition]``: the bytes of a row; None if there is no row.
 
         Raises
         ------
         Unreadable
             Some bytes are not a row of their view.
         """
-        states = [state for event in rows for read in event for state in read]
-        lengths = np.array([-1 if state is None else len(state) for state in states], np.int64)
-        data = b"".join([state for state in states if state is not None])
+        flat_rows = [row for event in rows for read in event for row in read]
+        lengths = np.array([-1 if row is None else len(row) for row in flat_rows], np.int64)
+        data = b"".join([row for row in flat_rows if row is not None])
         if len(data) % 8:
-            raise _first_wrong(states)
+            raise _first_wrong(flat_rows)
         words = np.frombuffer(data, np.float64)
-        size = len(times)
-        values = np.empty((size, self._values))
-        cuts = np.full((size, self._parts, 3), -1, np.int64)
-        newest = np.full((size, len(self._reads)), NEVER, np.int64)
+        count = len(times)
+        values = np.empty((count, self._value_count))
+        cuts = np.full((count, self._partition_count, 3), -1, np.int64)
+        newest = np.full((count, len(self._reads)), NEVER, np.int64)
         behind = read_stored(
-            self._plans, self._windows, self._empties, self._reads, self._tiles, self._states, self._totals,
+            self._plans, self._windows, self._empties, self._reads,
+            self._max_tiles, self._max_states, self._max_totals,
             times, lengths, np.frombuffer(data, np.uint8), words.view(np.int64), words, values, cuts, newest,
         )  # fmt: skip
         if behind < 0:
-            raise _first_wrong(states)
+            raise _first_wrong(flat_rows)
         return StoredValues(values, cuts, newest, behind)
 
 
-def _first_wrong(states: Iterable[bytes | None]) -> Unreadable:
-    """Return what is wrong with the first row that cannot be read."""
-    for state in states:
+def _first_wrong(rows: Iterable[bytes | None]) -> Unreadable:
+    """Return the error of the first row that cannot be read."""
+    for row in rows:
         try:
-            if state is not None:
-                check_row(state)
+            if row is not None:
+                check_row(row)
         except Unreadable as error:
             return error
-    return Unreadable("a stored row", "it is none of its view", CURE)
+    return Unreadable("a stored row", "it is not a row of its view", CURE)
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:

@@ -1,5 +1,6 @@
-"""Examples that a model leaves out, because its learner fails on them: recorded on a topic, so that every reader of the
-model's log leaves out the same ones.
+"""Skipped examples: those on which a model's learner fails.
+
+They are recorded on a topic, so that every reader of the model's log skips the same ones.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from headrace.wire.position import Position
 
 _log = structlog.get_logger()
 
-#: Number of messages fetched ahead: there are few.
+#: Number of messages to prefetch: there are few.
 _QUEUE = 100
 
 
 class Skip(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An example that is left out.
+    """A skipped example.
 
     Attributes
     ----------
@@ -51,12 +52,12 @@ _SKIP = Document[Skip]("skip", Skip)
 
 
 def encode_skip(skip: Skip) -> bytes:
-    """Write a skip as the topic's message."""
+    """Encode a skip as a message of the topic."""
     return _SKIP.encode(skip)
 
 
 def decode_skip(data: bytes) -> Skip:
-    """Read a message of the topic.
+    """Decode a message of the topic.
 
     Raises
     ------
@@ -67,7 +68,7 @@ def decode_skip(data: bytes) -> Skip:
 
 
 def write_skip(client: pulsar.Client, topic: str, skip: Skip) -> None:
-    """Record that a model leaves an example out.
+    """Record durably that a model skips an example.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def write_skip(client: pulsar.Client, topic: str, skip: Skip) -> None:
 
 
 def skips_in(payloads: Iterable[bytes], positions: Iterable[Position], model: str) -> list[Skip]:
-    """Decode the skips of a model; invalid messages are left out and logged."""
+    """Decode the skips of a model; invalid messages are logged and ignored."""
     skips = []
     for payload, position in zip(payloads, positions, strict=True):
         try:
@@ -97,7 +98,7 @@ def skips_in(payloads: Iterable[bytes], positions: Iterable[Position], model: st
 
 
 class SkipReader:
-    """Reads which examples a model leaves out, from the start of the topic, and follows the topic.
+    """Reads which examples a model skips, from the start of the topic, and then follows the topic.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ class SkipReader:
         self._questions: set[int] = set()
 
     def read(self, wait_ms: int = 100) -> frozenset[int]:
-        """Return the places of all questions left out so far; wait for further ones at most `wait_ms`.
+        """Return the questions skipped so far, by their place in the log; wait at most `wait_ms` for further ones.
 
         Raises
         ------

@@ -66,7 +66,7 @@ return 1
 _LOAD = 500
 
 
-# ARGV: epoch; a text if entries are removed, empty if places are; then these.
+# ARGV: epoch; a text to remove entries (of a hash), or '' to remove places (of a sorted set); then their names.
 _FORGET = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 for i = 3, #ARGV do redis.call(ARGV[2] == '' and 'ZREM' or 'HDEL', KEYS[2], ARGV[i]) end
@@ -137,7 +137,7 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def all_positions(self) -> Iterator[bytes]:
-        """Every position in the state."""
+        """All positions in the state."""
         yield from (*self.positions.values(), *self.goals.values(), *self.reread.values())
         yield from (position for _, position in self.accepted.values())
 
@@ -167,17 +167,17 @@ class PairStore:
         self._work = f"join:{model}"
         self._rule = rule
         epoch = fence_key(loop, self._work)
-        # Ids are kept beside the state, which is written whole at each step: only changed ids are written.
+        # Ids are separate from the state, which is rewritten at each step, so that only changed ids are written.
         names = (":state", ":waiting", ":ids", *(f":{index}" for index in Index))
         self._keys = [epoch, *(epoch.replace(":epoch", name) for name in names)]
         self._orders = dict(zip(Index, self._keys[4:], strict=True))
-        self._save = store.register_script(_SAVE)
+        self._save_script = store.register_script(_SAVE)
         self._restart_script = store.register_script(_RESTART)
-        self._clear = store.register_script(_CLEAR)
-        self._forget = store.register_script(_FORGET)
+        self._clear_script = store.register_script(_CLEAR)
+        self._forget_script = store.register_script(_FORGET)
 
     def known(self) -> bool:
-        """Return whether it has ever had an owner, as far as the store remembers."""
+        """Return whether the store knows of any owner of the join, past or present."""
         return self._fences.known(self._work)
 
     def check(self, epoch: int) -> None:
@@ -207,7 +207,7 @@ class PairStore:
         Raises
         ------
         Unreadable
-            The state is damaged, or of another format. There is a new owner all the same.
+            The state is damaged, or of another format. The caller is the owner nevertheless.
         """
         epoch = self._fences.acquire(self._work)
         with store_errors():
@@ -263,7 +263,7 @@ class PairStore:
         return loaded
 
     def forget(self, epoch: int, names: Iterable[str], places: Mapping[Index, Iterable[bytes]]) -> None:
-        """Remove entries that cannot be read, and places without an entry.
+        """Remove unreadable entries, and places in the orders that have no entry.
 
         Raises
         ------
@@ -274,7 +274,7 @@ class PairStore:
         removed += [("", self._orders[index], list(items)) for index, items in places.items()]
         for kind, key, members in removed:
             with store_errors():
-                done = not members or self._forget(keys=[self._keys[0], key], args=[epoch, kind, *members])
+                done = not members or self._forget_script(keys=[self._keys[0], key], args=[epoch, kind, *members])
             if not done:
                 raise Fenced(self._work, epoch)
 
@@ -288,7 +288,7 @@ class PairStore:
         return dict(zip(times, results, strict=True))
 
     def due(self, begin: int, end: int) -> int:
-        """Return how many open questions are decided between two watermarks."""
+        """Return the number of open questions that are decided between two watermarks."""
         with store_errors():
             count = self._store.zlexcount(
                 self._orders[Index.OPEN],
@@ -298,7 +298,7 @@ class PairStore:
         return int(count)
 
     def clear(self, epoch: int, state: JoinState) -> None:
-        """Forget everything that waits, and the ids that were read.
+        """Remove all waiting entries, and the ids that were read.
 
         Raises
         ------
@@ -307,7 +307,7 @@ class PairStore:
         """
         state.epoch = epoch
         with store_errors():
-            done = self._clear(keys=self._keys, args=[epoch, _STATE.encode(state)])
+            done = self._clear_script(keys=self._keys, args=[epoch, _STATE.encode(state)])
         if not done:
             raise Fenced(self._work, epoch)
 
@@ -348,7 +348,7 @@ class PairStore:
         for index in Index:
             arguments += (len(removed[index]), *removed[index], len(added[index]), *added[index])
         with store_errors():
-            done = self._save(keys=self._keys, args=arguments)
+            done = self._save_script(keys=self._keys, args=arguments)
         if not done:
             raise Fenced(self._work, epoch)
 

@@ -50,7 +50,7 @@ return epoch
 class PartitionState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The stored state of a partition: see `headrace.engine.kernel.partition.Progress` and `Reached`.
 
-    `epoch` is that of the owner that saved it, and None before any did; `views` are those whose rows hold everything up
+    `epoch` is that of the owner that saved it, None before the first save; `views` are those whose rows are complete up
     to `done`.
     """
 
@@ -120,12 +120,12 @@ class PartitionStore:
         self._store = store
         self._loop = loop
         self._fences = Fences(store, loop)
-        self._save = store.register_script(_SAVE)
-        self._record = store.register_script(_EMITTED)
+        self._save_script = store.register_script(_SAVE)
+        self._record_script = store.register_script(_EMITTED)
         self._restart_script = store.register_script(_RESTART)
 
     def known(self, partition: PartitionId) -> bool:
-        """Return whether it has ever had an owner, as far as the store remembers."""
+        """Return whether the store knows of any owner of the partition, past or present."""
         return self._fences.known(_work(partition))
 
     def take_over(self, partition: PartitionId) -> TakenOver:
@@ -134,7 +134,7 @@ class PartitionStore:
         Raises
         ------
         Unreadable
-            The stored state is damaged, or of another format. There is a new owner all the same.
+            The stored state is damaged, or of another format. The caller is the owner nevertheless.
         """
         _, state, ids = self._keys(partition)
         epoch = self._fences.acquire(_work(partition))
@@ -153,7 +153,7 @@ class PartitionStore:
         return TakenOver(epoch, progress, _seen(times), views, oldest_epoch, decisions)
 
     def views(self, partition: PartitionId) -> frozenset[str] | None:
-        """Return the views that its rows hold; None if it has had no owner, or if that cannot be read."""
+        """Return the views whose rows a partition holds; None if it has had no owner, or its state is unreadable."""
         with store_errors():
             data: bytes | None = self._store.hget(self._keys(partition)[1], "saved")  # type: ignore[assignment]
         saved = _readable(data, partition)
@@ -189,7 +189,7 @@ class PartitionStore:
             return int(self._restart_script(keys=self._keys(partition), args=arguments))
 
     def rebuilding(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, tuple[Position, Position]]:
-        """Return the partitions with incomplete rows: how far each is, and how far it has to go. One round trip.
+        """Return the partitions with incomplete rows, with their position and their goal. Takes one round trip.
 
         A partition whose state cannot be read is left out: its owner refuses it.
         """
@@ -219,7 +219,7 @@ class PartitionStore:
         """
         arguments: list[int | bytes] = [epoch, _seal(progress.emitted)]
         with store_errors():
-            done = self._record(keys=self._keys(partition)[:2], args=arguments)
+            done = self._record_script(keys=self._keys(partition)[:2], args=arguments)
         if not done:
             raise Fenced(str(partition), epoch)
 
@@ -277,7 +277,7 @@ class PartitionStore:
         for event_id, time in ids.items():
             arguments += (time, event_id)
         with store_errors():
-            done = self._save(keys=self._keys(partition), args=arguments)
+            done = self._save_script(keys=self._keys(partition), args=arguments)
         if not done:
             raise Fenced(str(partition), epoch)
 

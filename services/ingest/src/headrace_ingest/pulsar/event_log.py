@@ -30,7 +30,7 @@ class PulsarLog:
     async def note(self, stream: str, note: Note) -> Future[None]:
         return await self._streams[stream].note(note)
 
-    async def bury(self, refusals: Sequence[Refused]) -> Future[None]:
+    async def write_refused(self, refusals: Sequence[Refused]) -> Future[None]:
         payloads = [self._dead_letter(refusal) for refusal in refusals]
         return await self._dead_letters.write(payloads, [refusal.stream for refusal in refusals])
 

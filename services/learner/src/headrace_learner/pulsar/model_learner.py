@@ -63,7 +63,7 @@ _RETRY = 0.5
 #: Seconds before a model that failed for another reason restarts: the first time, and at most.
 _FAILED_FIRST, _FAILED_LONGEST = 1.0, 60.0
 
-#: Milliseconds of one wait for a skipped example.
+#: Milliseconds to wait for a skip before checking whether to stop.
 _SKIP_WAIT_MS = 1_000
 
 
@@ -163,10 +163,10 @@ class ModelLearner(threading.Thread):
         _log.warning(event, model=self.model.name, reason=str(error))
 
     def _fail(self, error: Exception, delay: float) -> None:
-        """Wait before a restart from the checkpoint: other models of this process continue meanwhile."""
+        """Wait before restarting from the checkpoint; other models of this process continue meanwhile."""
         self.status.state, self.status.failure = "failed", str(error)
         self._stir()
-        # For our own errors the reason is enough.
+        # Our own errors explain themselves.
         traceback = not isinstance(error, HeadraceError)
         _log.error("learner_failed", model=self.model.name, reason=str(error), exc_info=traceback, retry_s=delay)
         self._stopping.wait(delay)
@@ -180,7 +180,7 @@ class ModelLearner(threading.Thread):
     # Skipped examples ----------------------------------------------------------------------------
 
     def _stop_at(self, error: LearnerFailed) -> None:
-        """Learn nothing until the example on which the learner fails is skipped, or this process ends."""
+        """Stop learning until the example on which the learner fails is skipped, or this process ends."""
         position = ":".join(map(str, error.position))
         stopped_model = StoppedModel(
             id=error.id, entry=error.seq, question=error.question, position=position, reason=error.reason
@@ -210,7 +210,7 @@ class ModelLearner(threading.Thread):
             _log.warning("example_skipped", model=self.model.name, entry=question)
 
     def _read_skips(self, until: int | None = None) -> None:
-        """Read which examples are skipped; wait for one of them, if `until` names it."""
+        """Read which examples are skipped; if `until` is given, wait until that question is one of them."""
         if self._connections.skips is None:
             self._stopping.wait(_SKIP_WAIT_MS / 1_000)
             return
@@ -250,7 +250,7 @@ class ModelLearner(threading.Thread):
             self._predictions.close()
             _quietly(consumer.close)
 
-    # ModelStatus by ---------------------------------------------------------------------------------
+    # Ownership -----------------------------------------------------------------------------------
 
     def _stand_by(self, consumer: PartitionConsumer) -> Batch:
         """Wait for the first message: it makes this process the owner."""
@@ -279,9 +279,9 @@ class ModelLearner(threading.Thread):
         return OwnerProgress(report.position, report.examples)
 
     def _rebuild(self, consumer: PartitionConsumer) -> Batch:
-        """Learn what the log holds without publishing: the checkpoint is lost, or on another machine.
+        """Learn the log without publishing, because the checkpoint is lost or on another machine.
 
-        End at the end of the log, or at the first message delivered.
+        Stop at the end of the log, or when the first message is delivered; return that message.
         """
         reader = LogReader(self._connections.client, self._connections.topic, self._learning.progress.position, QUEUE)
         try:
@@ -308,7 +308,7 @@ class ModelLearner(threading.Thread):
         newest = self._connections.versions.newest(self.model, self._connections.topic)
         # Versions published after the checkpoint are out already, and are learned again without publishing.
         self._published_examples = newest.examples
-        # An earlier owner may have sent late, and compaction keeps whatever is last.
+        # A former owner may have sent an older version late, and compaction keeps the last one.
         self._owes_newest = not newest.is_last
         self._begin_takeover(newest)
         self._saved_position = None
@@ -330,7 +330,7 @@ class ModelLearner(threading.Thread):
             try:
                 self._connections.owners.check(self._work, self._epoch)
             except Unavailable as error:
-                # Only what needs the store waits for it; learning continues.
+                # Learning does not need the store, so it continues.
                 self._set_note(str(error))
 
     # Learning ------------------------------------------------------------------------------------
