@@ -35,7 +35,7 @@ from tests.e2e.flights_by_oracle import flight_vectors
 from tests.headers import header
 from tests.oracle.delayed import Questions, evaluate
 from tests.simulations import recorded as topics
-from tests.simulations.beside_river import Comparison, Told, compare
+from tests.simulations.beside_river import Comparison, LoopResults, compare
 from tests.simulations.recorded import Recorded
 
 LOOP = Path(__file__).parents[2] / "sdk/src/headrace/demo/loop.py"
@@ -125,7 +125,7 @@ def recorded(played: embedded.RunningLoop) -> Recorded:
 
 
 @pytest.fixture(scope="module")
-def loop_results(played: embedded.RunningLoop, recorded: Recorded) -> Told:
+def loop_results(played: embedded.RunningLoop, recorded: Recorded) -> LoopResults:
     """Return what the learner reports for the recorded log, and the final model of the running learner."""
     # Use the metrics of all examples: these events end before those that the demo scores.
     model = msgspec.structs.replace(played.definition.models[0], score_from=None)
@@ -136,7 +136,7 @@ def loop_results(played: embedded.RunningLoop, recorded: Recorded) -> Told:
         lambda found: found is not None and found.progress.examples == metrics["examples"],
     )
     assert learning is not None
-    return Told(scores, metrics, learning.estimator)
+    return LoopResults(scores, metrics, learning.estimator)
 
 
 def flight_questions(played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded) -> Questions:
@@ -144,7 +144,7 @@ def flight_questions(played: embedded.RunningLoop, files: dict[str, Path], recor
     return topics.flights(files, recorded, played.definition.label(played.definition.models[0].label).within)
 
 
-def beside_river(recorded: Recorded, by_time: Questions, loop_results: Told) -> Comparison:
+def beside_river(recorded: Recorded, by_time: Questions, loop_results: LoopResults) -> Comparison:
     """Compare the loop with River's evaluation: `python -m tests.simulations.year` does so over the whole year."""
     loaded = compiler.load(LOOP)
     model = loaded.definition.models[0].name
@@ -154,7 +154,7 @@ def beside_river(recorded: Recorded, by_time: Questions, loop_results: Told) -> 
 
 
 def test_predictions_are_rivers_under_late_labels(
-    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, loop_results: Told
+    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, loop_results: LoopResults
 ) -> None:
     found = beside_river(recorded, flight_questions(played, files, recorded), loop_results)
     assert [check for check in found.checks if check.different] == []
@@ -166,7 +166,7 @@ def test_predictions_are_rivers_under_late_labels(
 
 
 def test_the_comparison_with_river_sees_one_bit(
-    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, loop_results: Told
+    played: embedded.RunningLoop, files: dict[str, Path], recorded: Recorded, loop_results: LoopResults
 ) -> None:
     questions = flight_questions(played, files, recorded)
     # By time, and in reverse order within equal times.
@@ -179,7 +179,7 @@ def test_the_comparison_with_river_sees_one_bit(
     scores[1_000] = math.nextafter(scores[1_000], 1.0)
     estimator["LogisticRegression"].intercept = math.nextafter(estimator["LogisticRegression"].intercept, 1.0)
     assert loss is not None
-    changed = Told(scores, {**loop_results.metrics, "log_loss": math.nextafter(loss, 1.0)}, estimator)
+    changed = LoopResults(scores, {**loop_results.metrics, "log_loss": math.nextafter(loss, 1.0)}, estimator)
     found = beside_river(recorded, questions.take(order.tolist()), changed)
     different = {check.what: check.different for check in found.checks}
     assert different["entries: River's order of event times, log"] > 1_000

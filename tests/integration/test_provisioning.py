@@ -11,7 +11,7 @@ from headrace import compiler
 from headrace.cli.program import run
 from headrace.definition import LoopDefinition
 from headrace.errors import InvalidRequest
-from headrace.runtime.pulsar.admin import FOR_EVER, Admin, Retention
+from headrace.runtime.pulsar.admin import UNLIMITED, Admin, Retention
 from headrace.runtime.pulsar.log_reader import read_whole
 from headrace.runtime.pulsar.producer import Producer
 from headrace.runtime.pulsar.provisioning import provision
@@ -75,10 +75,10 @@ def test_topics_are_as_declared_and_applying_again_changes_nothing(
     assert provision(admin, loop, namespace) > 0
     wanted = {
         topics.stream("asked"): (4, Retention(30 * DAY)),
-        topics.stream("sold"): (0, FOR_EVER),
+        topics.stream("sold"): (0, UNLIMITED),
         topics.features("m"): (4, Retention(7 * DAY)),
         topics.predictions("m"): (4, Retention(7 * DAY)),
-        topics.examples("m"): (0, FOR_EVER),
+        topics.examples("m"): (0, UNLIMITED),
         topics.models: (0, Retention(7 * DAY)),
         topics.dead_letters: (0, Retention(14 * DAY, 1_024)),
     }

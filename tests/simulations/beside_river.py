@@ -51,7 +51,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Told:
+class LoopResults:
     """The results of headrace.
 
     Attributes
@@ -70,7 +70,7 @@ class Told:
 
 
 def compare(
-    recorded: Recorded, places: Evaluation, times: Evaluation, loop_results: Told, score_from: int | None
+    recorded: Recorded, places: Evaluation, times: Evaluation, loop_results: LoopResults, score_from: int | None
 ) -> Comparison:
     """Compare headrace's results with River's evaluations.
 

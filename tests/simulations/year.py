@@ -34,7 +34,7 @@ from headrace_learner.checkpoint import Checkpoints
 from tests.deadline import until
 from tests.oracle.delayed import Questions, evaluate
 from tests.simulations import recorded as topics
-from tests.simulations.beside_river import Comparison, Told, compare
+from tests.simulations.beside_river import Comparison, LoopResults, compare
 from tests.simulations.recorded import Recorded
 
 Say = Callable[[str], None]
@@ -96,7 +96,7 @@ def run(directory: Path, months: int, say: Say) -> dict[str, Any]:
         scores, metrics = topics.asked_by_the_learner(model, loaded.learner(MODEL), recorded)
         places, times = placed.result(), timed.result()
     say("comparing")
-    loop_results = Told(scores, played.metrics, learning.estimator)
+    loop_results = LoopResults(scores, played.metrics, learning.estimator)
     comparison = compare(recorded, places, times, loop_results, model.score_from)
     # The running process must report the same metrics as its code over its log: all of them, bit for bit.
     again = sum(played.metrics.get(name) != value for name, value in metrics.items())

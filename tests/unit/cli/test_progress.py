@@ -82,12 +82,12 @@ def test_a_full_join_is_an_alarm_that_names_the_cure() -> None:
     status = feature()
     status.joins = {"fraud": join(questions=7, question_bytes=100)}
     (line,) = advice([status])
-    assert "reads no more questions" in line
+    assert "has stopped reading questions" in line
     assert "headrace mark outcome" in line
     assert "Nothing is lost" in line
     status.joins = {"fraud": join(labels=7, label_bytes=101)}
     (line,) = advice([status])
-    assert "reads no more labels" in line
+    assert "has stopped reading labels" in line
     assert "events of payment" in line
 
 

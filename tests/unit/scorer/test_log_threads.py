@@ -201,7 +201,9 @@ def test_topics_with_other_partitions_than_their_stream_are_refused(
         topics.predictions("sort"): predictions,
     }
     registry = versions()
-    reader = VersionReader(broker, topics, registry, VersionCache(tmp_path), stir=lambda: None, failed=failures.append)  # type: ignore[arg-type]
+    reader = VersionReader(
+        broker, topics, registry, VersionCache(tmp_path), on_change=lambda: None, failed=failures.append
+    )  # type: ignore[arg-type]
     reader.caught_up.set()
     thread = StreamScoring(
         broker,  # type: ignore[arg-type]

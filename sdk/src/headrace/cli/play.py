@@ -59,7 +59,7 @@ class _Speed(click.ParamType):
     metavar="N",
     help="At max: how many events the loop may be behind.",
 )
-@click.option("--more", is_flag=True, help="More events will follow: do not tell the loop that history ends here.")
+@click.option("--more", is_flag=True, help="More events will follow: do not declare the end of history to the loop.")
 @sending_options
 @loop_options
 def command(

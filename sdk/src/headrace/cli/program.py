@@ -31,7 +31,7 @@ _COMMANDS = {
     "mark": ("mark", "Say that no event of a stream before a time follows."),
     "score": ("score", "Ask a model what it predicts for an event."),
     "models": ("models", "List the models of a running loop, or describe one."),
-    "replay": ("replay", "Compute what was served again, and tell what differs."),
+    "replay": ("replay", "Compute what was served again, and show what differs."),
     "skip": ("skip", "Leave out an example that a model's learner fails on."),
     "backfill": ("backfill", "Make rows and waiting pairs again that the store has lost."),
     "dead-letters": ("dead_letters", "See the events that could not be processed; retry them."),

@@ -176,8 +176,8 @@ def _full(model: str, join: JoinStatus) -> str:
     else:
         side, stream = "labels", join.questions_of
     return (
-        f"the join of {model} reads no more {side}: {waiting} and fill `waiting_bytes`. Nothing is lost. Send the "
-        f"events of {stream} that are missing, or raise waiting_bytes. If no more come, mark {stream} "
+        f"the join of {model} has stopped reading {side}: {waiting} and fill `waiting_bytes`. Nothing is lost. Send "
+        f"the events of {stream} that are missing, or raise waiting_bytes. If no more come, mark {stream} "
         f"(`headrace mark {stream} --until TIME`): older events of it are late then"
     )
 

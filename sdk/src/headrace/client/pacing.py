@@ -13,7 +13,7 @@ from headrace.wire.times import from_wire
 
 
 class Window(NamedTuple):
-    """How many events may be sent now, up to the time `until` (µs). If there are none, ask again after `wait_s`."""
+    """The number of events that may be sent now, up to the time `until` (µs); if 0, ask again after `wait_s`."""
 
     events: int
     until: float
@@ -84,7 +84,7 @@ class ClosedLoop:
 
     @property
     def outstanding(self) -> int:
-        """How many sent events the loop has not processed yet."""
+        """The number of sent events that the loop has not processed yet."""
         return self._sent - self._done
 
     def reached(self, watermark: float | None) -> None:

@@ -58,7 +58,7 @@ class PublishResult:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a request says of its stream besides its events: see `EventStream.send`."""
+    """A mark or an end, sent after the events of a stream: see `EventStream.send`."""
 
     mark: int = 0
     end: bool = False

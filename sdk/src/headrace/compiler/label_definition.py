@@ -39,7 +39,7 @@ def define_label(label: Label, mistakes: Mistakes) -> LabelDefinition | None:
     def report(problem: str, cure: str) -> None:
         mistakes.add(label.place, label.part, problem, cure)
 
-    for role, stream in (("told by", label.stream), ("of", label.of)):
+    for role, stream in (("reported by", label.stream), ("of", label.of)):
         if not is_stream(stream):
             report(f"it is {role} {stream!r}, no stream", "Write Label(Arrived, of=Scheduled, ...).")
     if len(mistakes) > before:
@@ -104,7 +104,7 @@ def _known_at(label: Label, report: _Wrong) -> str | None:
     if label.after is not None or label.by is not None:
         report(
             "it is a forecast with known_at",
-            "A forecast is known at the time of the event that tells it: drop known_at=.",
+            "A forecast is known at the time of the event that reports it: drop known_at=.",
         )
     return name
 
@@ -121,7 +121,7 @@ def _after(label: Label, within: int, report: _Wrong) -> int | None:
     if label.stream is not label.of:
         problem = f"it is a forecast of stream {stream_name(label.of)} by events of stream {stream}"
         name = label.of.__name__
-        report(problem, f"A later event of the same stream tells it: Label({name}, of={name}, ...).")
+        report(problem, f"A later event of the same stream reports it: Label({name}, of={name}, ...).")
     if label.id is not None or label.correct:
         report(
             "it is a forecast with an id, or a correction", "The first event after it counts: drop id= and correct=."

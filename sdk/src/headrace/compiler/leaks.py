@@ -29,9 +29,9 @@ def check(model: Model, feature: Expression, value: definition.Expression, mista
 
     inputs = set(_fields(value))
     # The asking event has its own outcome, unless a later one has it.
-    tells = label.stream is model.on and label.after is None and label_id(label) == model.on.__options__["id"]
+    has_label = label.stream is model.on and label.after is None and label_id(label) == model.on.__options__["id"]
     later = _known_later(label)
-    fields = _outcome(label) if tells else set()
+    fields = _outcome(label) if has_label else set()
     for field in sorted(inputs & fields):
         problem = f"feature {feature.name!r} leaks label {label.name}, which is made of the same {field!r}"
         report(problem, "Drop it: when the model is asked, nobody knows it yet.")

@@ -190,7 +190,7 @@ def _description(learner: object, mistakes: PartMistakes) -> str:
     try:
         return describe(learner)
     except ValueError as error:
-        mistakes.add(f"its learner cannot be told apart: {error}", "Use named parameters of plain values.")
+        mistakes.add(f"its learner cannot be identified: {error}", "Use named parameters of plain values.")
         return ""
 
 
@@ -212,7 +212,7 @@ def _check_task(learner: object, task: Task, mistakes: PartMistakes) -> None:
         mistakes.add(f"its label makes it {task}, and {name} is {kind}", _CURES[task])
     elif task is Task.MULTICLASS and not final._multiclass:
         cure = "Use SoftmaxRegression or a tree, or let the label be a condition."
-        mistakes.add(f"its label is multiclass, and {name} tells only two classes apart", cure)
+        mistakes.add(f"its label is multiclass, and {name} distinguishes only two classes", cure)
 
 
 def _check_converter(

@@ -1,4 +1,4 @@
-"""How long topics are kept: as declared, at least as long as needed, and a default if nothing is declared."""
+"""The retention of topics: as declared, but at least as long as needed; a default if nothing is declared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPARE = UNITS["w"]
 
 @dataclass(frozen=True)
 class Need:
-    """How much of a stream is needed to rebuild rows and waiting pairs, in µs.
+    """The part of a stream that is needed to rebuild rows and waiting pairs, in µs.
 
     A pair waits for its label for `wait`, the label's `within`; its vector was made from windows that reach `window`
     further back.

@@ -22,7 +22,7 @@ ASKED_BEFORE = pd.Timedelta(hours=2)
 """How long before its scheduled departure a flight is announced (and the model asked)."""
 
 TAXI = pd.Timedelta(minutes=30)
-"""From the gate to the air and from the air to the gate, which the file does not tell."""
+"""Times from the gate to the air, and from the air to the gate: the file does not have them."""
 
 _FLIGHT_COLUMNS = [
     *("year", "month", "day", "hour", "minute", "time_hour", "dep_delay", "arr_delay", "air_time", "distance"),

@@ -19,7 +19,7 @@ from headrace.embedded.servers import Broker, Server, Store
 from headrace.errors import InvalidRequest, Unavailable
 from headrace.wording import public_address, quoted
 
-_MEND_EVERY_S = 20.0
+_REPAIR_EVERY_S = 20.0
 _PORTS = {"broker": 6650, "store": 6379}
 _URLS = {"broker": "pulsar://broker:6650", "store": "redis://store:6379/0"}
 
@@ -78,7 +78,7 @@ class Servers:
         self._running = ExitStack()
         self._keeper = Keeper(self.local, Path(data).absolute() / "logs", say, keeps)
         self._repairing = threading.Lock()
-        self._mended_at = -_MEND_EVERY_S
+        self._repaired_at = -_REPAIR_EVERY_S
 
     @property
     def pulsar_url(self) -> str:
@@ -126,9 +126,9 @@ class Servers:
             return ""
         with self._repairing:
             # Several services may have met the same fault; a broker that has ended is handled by the keeper.
-            if time.monotonic() - self._mended_at < _MEND_EVERY_S or broker.has_ended:
+            if time.monotonic() - self._repaired_at < _REPAIR_EVERY_S or broker.has_ended:
                 return ""
-            self._mended_at = time.monotonic()
+            self._repaired_at = time.monotonic()
             broker.child.kill()  # the keeper notices this
         return "the local broker no longer answers: it is ended, to be started again"
 

@@ -49,7 +49,7 @@ _WHOLE_GZIP = "a whole gzip file: gzip -t tests it; copy it again"
 def read(path: Path | str, stream: StreamDefinition, batch: int = 1_000) -> Iterator[Rows]:
     """Yield the events of a file, in its order.
 
-    The file's first bytes tell its format, or else its extension does. Rows that are not events are
+    The format is detected from the file's first bytes, or else from its extension. Rows that are not events are
     reported as faults and do not stop the rest.
 
     Raises

@@ -1,1 +1,1 @@
-"""What services run on: Pulsar, Redis, gRPC, settings, logs and their life cycle; internal."""
+"""The runtime of services: Pulsar, Redis, gRPC, settings, logs and their life cycle; internal."""

@@ -161,9 +161,9 @@ class Service(Generic[_Settings]):
     dependencies
         The broker and the store, named ``broker`` and ``store``.
     pace
-        Decides when the next beat of the status is due; its `stir` says that there is news.
+        Decides when the next beat of the status is due; its `wake` says that something has changed.
     stopping
-        Set once the process shall end.
+        Set when the process is to end.
     """
 
     def __init__(self, name: str, settings: _Settings) -> None:
@@ -189,7 +189,7 @@ class Service(Generic[_Settings]):
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter of the status."""
         self.heartbeat.count(name, by)
-        self.pace.stir()
+        self.pace.wake()
 
     def stop(self) -> None:
         """End the process, from any thread."""
@@ -237,7 +237,7 @@ class Service(Generic[_Settings]):
         beats = HeartbeatThread(self.heartbeat, self.pace, lambda: self._report(app, server), self.fail)
         stack.push_async_callback(asyncio.to_thread, beats.stop)
         stack.callback(self.dependencies.stop)
-        self.dependencies.notify(self.pace.stir)
+        self.dependencies.notify(self.pace.wake)
         self.dependencies.start()
         await app.prepare()
         stack.push_async_callback(app.stop)
@@ -247,7 +247,7 @@ class Service(Generic[_Settings]):
         await app.start()
         if not self.stopping.is_set():
             await server.begin()
-            self.pace.stir()
+            self.pace.wake()
             _log.info("ready", address=server.address, loop=self.loop.name)
 
     def _report(self, app: App, server: Server) -> None:

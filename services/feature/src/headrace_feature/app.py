@@ -43,7 +43,7 @@ class FeatureApp(App):
             return
         self._lanes, lanes = built
         for lane in lanes:
-            lane.on_work(service.pace.stir)
+            lane.on_work(service.pace.wake)
         routines = [
             Routine(self._lanes.acknowledge, 0.5, 5.0),
             Routine(self._lanes.campaign, 1.0, 1.0),

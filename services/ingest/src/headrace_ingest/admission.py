@@ -1,4 +1,4 @@
-"""Which events a stream accepts: those that fit its schema and are not too far ahead of the clock."""
+"""The admission of events to a stream: they must fit its schema and not be too far ahead of the clock."""
 
 from __future__ import annotations
 

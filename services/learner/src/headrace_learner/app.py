@@ -77,7 +77,7 @@ class LearnerApp(App):
                     Checkpoints(settings.data / "checkpoints", model),
                     instance=settings.instance,
                     checkpoint_seconds=settings.checkpoint_seconds,
-                    stir=self._service.pace.stir,
+                    on_change=self._service.pace.wake,
                 )
             )
         return learners

@@ -46,7 +46,7 @@ class ScorerApp(App):
         self._versions = Versions(
             loop, _log.info, lambda model: entries_of(client, topics.examples(model)), self._trial.try_version
         )
-        self._progress = ScoringProgress(stir=service.pace.stir)
+        self._progress = ScoringProgress(on_change=service.pace.wake)
         self._rebuild = Rebuild(settings.redis_url, loop)
         queue = PredictionQueue(settings.log_queue, settings.log_patience)
         self._scorer = Scorer(
@@ -63,7 +63,9 @@ class ScorerApp(App):
         cache = VersionCache(settings.data / "versions")
         cache.save(self._versions.offer_cached(cache.load()))
         self._sender = PredictionSender(client, topics, queue, lambda count: self._progress.count(logged=count))
-        self._reader = VersionReader(client, topics, self._versions, cache, stir=service.pace.stir, failed=service.fail)
+        self._reader = VersionReader(
+            client, topics, self._versions, cache, on_change=service.pace.wake, failed=service.fail
+        )
         self._stream = StreamScoring(
             client,
             loop,

@@ -25,12 +25,14 @@ class ScoringProgress:
 
     Parameters
     ----------
-    stir
-        Called after something has been done.
+    on_change
+        Called after each change.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, stir: Callable[[], None] = lambda: None) -> None:
-        self.stir = stir
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        self._on_change = on_change
         self._lock = threading.Lock()
         self._clock = clock
         self._counters: dict[str, int] = {}
@@ -41,13 +43,13 @@ class ScoringProgress:
         with self._lock:
             for name, by in counters.items():
                 self._counters[name] = self._counters.get(name, 0) + by
-        self.stir()
+        self._on_change()
 
     def reached(self, partition: str, watermark: int) -> None:
         """Note that a partition of a features topic is scored up to an event time."""
         with self._lock:
             self._watermarks[partition] = watermark, self._clock()
-        self.stir()
+        self._on_change()
 
     @property
     def counters(self) -> dict[str, int]:

@@ -12,14 +12,14 @@ from headrace.engine.model_version import Version
 from headrace.errors import CorruptState, NoModelYet, UnknownName
 from headrace.v1 import models_pb2
 
-#: The bound on examples if the log does not tell: no version has learned more.
+#: The bound on examples if that of the log is unknown: no version has learned more.
 _MOST_EXAMPLES = 2**48
 
 _Offered: TypeAlias = models_pb2.ModelVersion
 
 
 class Takeover(NamedTuple):
-    """How far a changed model is: the definition that answers, and the examples its own has learned and needs."""
+    """Takeover of a changed model: the definition that answers, and the examples its own has learned and needs."""
 
     answering: str
     learned: int

@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from headrace.errors import InvalidRequest, Unavailable
-from headrace.runtime.pulsar.admin import FOR_EVER, Admin, Retention
+from headrace.runtime.pulsar.admin import UNLIMITED, Admin, Retention
 from headrace.runtime.pulsar.provisioning import Topic, retention_of, topics_of
 from tests.support.kernel_loop import loop
 
@@ -39,7 +39,7 @@ def test_what_is_made_of_a_stream_has_its_partitions() -> None:
 
 @pytest.mark.parametrize(
     ("given", "asked"),
-    [(None, FOR_EVER), (0, Retention(1)), (1, Retention(1)), (MINUTE, Retention(1)), (MINUTE + 1, Retention(2))],
+    [(None, UNLIMITED), (0, Retention(1)), (1, Retention(1)), (MINUTE, Retention(1)), (MINUTE + 1, Retention(2))],
 )
 def test_retention_is_never_shorter_than_declared(given: int | None, asked: Retention) -> None:
     assert retention_of(Topic("t", retention=given)) == asked

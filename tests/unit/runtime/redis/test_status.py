@@ -80,15 +80,15 @@ def test_what_a_store_refused_is_written_with_the_next_beat() -> None:
 
 def test_something_that_happened_ends_a_quiet_wait() -> None:
     pace = Pace(quiet=3_600.0)
-    threading.Timer(0.0, pace.stir).start()
+    threading.Timer(0.0, pace.wake).start()
     assert pace.wait()
 
 
 def test_what_happens_during_a_beat_is_told_by_the_next() -> None:
     pace = Pace(quiet=3_600.0)
-    pace.stir()
+    pace.wake()
     assert pace.wait()
-    pace.stir()
+    pace.wake()
     assert pace.wait()
 
 

@@ -24,7 +24,7 @@ _LABEL = re.compile(
     r"|convert|return|fail|fault|weather|fare|tip|price|amount|total|duration|demand|sales|count",
     re.IGNORECASE,
 )
-#: Words that tell nothing about the content of a column.
+#: Words that say nothing about the content of a column.
 _USUAL = {"time", "date", "the", "price", "temp", "day", "return"}
 #: Average number of rows per entity that are needed to aggregate them.
 _ROWS_OF_ENTITY = 5

@@ -1,4 +1,4 @@
-"""Whether an estimator can learn an example with a weight."""
+"""A check whether an estimator can learn weighted examples."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ SPOILED = (
 
 
 def is_worse(metrics: Mapping[str, float], weight: float) -> bool:
-    """Return whether a model's loss is above the prior's, over enough examples to tell.
+    """Return whether a model's loss is above the prior's, over enough examples to judge.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ _Read = TypeVar("_Read")
 class Retention(
     msgspec.Struct, frozen=True, rename={"minutes": "retentionTimeInMinutes", "megabytes": "retentionSizeInMB"}
 ):
-    """How long a topic keeps messages that all its subscriptions have acknowledged; -1 means without limit.
+    """The retention of messages that all subscriptions of a topic have acknowledged; -1 means without limit.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class Retention(
 
 
 #: Nothing is ever deleted.
-FOR_EVER = Retention(-1)
+UNLIMITED = Retention(-1)
 
 
 class _BacklogQuota(msgspec.Struct, frozen=True, rename={"size": "limitSize", "seconds": "limitTime"}):
@@ -61,7 +61,7 @@ class _BacklogQuota(msgspec.Struct, frozen=True, rename={"size": "limitSize", "s
 
 
 class Subscription(msgspec.Struct, frozen=True, rename="camel"):
-    """How far the readers of a subscription are behind. `msg_backlog` counts entries: batches, not messages."""
+    """The backlog of a subscription's readers. `msg_backlog` counts entries: batches, not messages."""
 
     msg_backlog: int = 0
     unacked_messages: int = 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from headrace.definition import LoopDefinition
-from headrace.runtime.pulsar.admin import FOR_EVER, Admin, Retention
+from headrace.runtime.pulsar.admin import UNLIMITED, Admin, Retention
 from headrace.runtime.pulsar.schemas import check_schemas
 from headrace.wire.topics import Topics
 
@@ -114,7 +114,7 @@ def retention_of(topic: Topic) -> Retention:
     """
     megabytes = -1 if topic.kept_bytes is None else max(1, -(-topic.kept_bytes // 2**20))
     if topic.retention is None:
-        return Retention(FOR_EVER.minutes, megabytes)
+        return Retention(UNLIMITED.minutes, megabytes)
     return Retention(max(1, -(-topic.retention // _MINUTE)), megabytes)
 
 

@@ -200,7 +200,7 @@ class StatusBoard:
         values = self._store.mget([key for key, _ in seen]) if seen else []
         pairs = list(zip(seen, values, strict=True))
         alive = [_read(key, at, value) for (key, at), value in pairs if value is not None]
-        _tell_lag(alive)
+        _set_lags(alive)
         if silent:
             alive += [_silent(key, at) for (key, at), value in pairs if value is None]
         return alive
@@ -224,7 +224,7 @@ def _unknown(key: bytes, at: float, state: str, note: str = "") -> ServiceStatus
     return ServiceStatus(service=service, instance=instance, state=state, updated_at=at, note=note)
 
 
-def _tell_lag(statuses: list[ServiceStatus]) -> None:
+def _set_lags(statuses: list[ServiceStatus]) -> None:
     newest = max((status.newest for status in statuses if status.newest is not None), default=None)
     for status in statuses:
         if status.watermark is not None and newest is not None:
@@ -234,7 +234,7 @@ def _tell_lag(statuses: list[ServiceStatus]) -> None:
 class Pace:
     """Says when the next beat is due: every `PERIOD` while something happens, every `quiet` seconds while nothing does.
 
-    A process that plays events into the loop paces itself by the watermarks in the statuses, so `stir` ends a quiet
+    A process that plays events into the loop paces itself by the watermarks in the statuses, so `wake` ends a quiet
     wait at once. Any thread may call any method except `wait`, which is for one.
     """
 
@@ -248,8 +248,8 @@ class Pace:
         """Whether the beats have ended."""
         return self._ended.is_set()
 
-    def stir(self) -> None:
-        """Note that something has happened."""
+    def wake(self) -> None:
+        """Note that something has happened, so that the next beat comes soon."""
         self._change.set()
 
     def end(self) -> None:

@@ -1,1 +1,1 @@
-"""What talks to the broker: readers, outputs, acknowledgements; and the lanes built of them."""
+"""Code that talks to the broker: readers, outputs, acknowledgements, and the lanes built from them."""

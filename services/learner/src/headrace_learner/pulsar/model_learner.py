@@ -94,7 +94,7 @@ class ModelLearner(threading.Thread):
         Makes a new River pipeline for the model.
     checkpoint_seconds
         The longest time between two checkpoints while examples arrive.
-    stir
+    on_change
         Called after `status` has changed.
     """
 
@@ -107,7 +107,7 @@ class ModelLearner(threading.Thread):
         *,
         instance: str,
         checkpoint_seconds: float = 30.0,
-        stir: Callable[[], None] = lambda: None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(name=f"learner-{model.name}")
         self.model = model
@@ -117,7 +117,7 @@ class ModelLearner(threading.Thread):
         self._checkpoints = checkpoints
         self._instance = instance
         self._checkpoint_seconds = checkpoint_seconds
-        self._stir = stir
+        self._on_change = on_change
         self._stopping = threading.Event()
         self._work = f"learner-{model.name}"
         self._learning = Learning(model, make(), served=ServedQuality(model))
@@ -165,7 +165,7 @@ class ModelLearner(threading.Thread):
     def _fail(self, error: Exception, delay: float) -> None:
         """Wait before restarting from the checkpoint; other models of this process continue meanwhile."""
         self.status.state, self.status.failure = "failed", str(error)
-        self._stir()
+        self._on_change()
         # Our own errors explain themselves.
         traceback = not isinstance(error, HeadraceError)
         _log.error("learner_failed", model=self.model.name, reason=str(error), exc_info=traceback, retry_s=delay)
@@ -175,7 +175,7 @@ class ModelLearner(threading.Thread):
         if self.status.failure is None and self.status.stopped is None:
             self._report(at_once=True)
             self.status.state = "stopped"
-        self._stir()
+        self._on_change()
 
     # Skipped examples ----------------------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class ModelLearner(threading.Thread):
             id=error.id, entry=error.seq, question=error.question, position=position, reason=error.reason
         )
         self.status.state, self.status.stopped = "halted", stopped_model
-        self._stir()
+        self._on_change()
         _log.error(
             "learner_stopped",
             model=self.model.name,
@@ -255,7 +255,7 @@ class ModelLearner(threading.Thread):
     def _stand_by(self, consumer: PartitionConsumer) -> Batch:
         """Wait for the first message: it makes this process the owner."""
         self.status.state = "standby"
-        self._stir()
+        self._on_change()
         since = time.monotonic()
         rebuilt = self._learning.progress.position != START
         while not self._stopping.is_set():
@@ -314,7 +314,7 @@ class ModelLearner(threading.Thread):
         self._saved_position = None
         self._saved_at = self._published_at = time.monotonic()
         self.status.state = "learning"
-        self._stir()
+        self._on_change()
         _log.info("model_owned", model=self.model.name, epoch=self._epoch, examples=progress.examples)
         self._send(self._unsent_version)
         self._end_takeover()
@@ -347,7 +347,7 @@ class ModelLearner(threading.Thread):
             self.status.learned += self._learning.progress.examples - examples
             if publish:
                 self._end_takeover()
-            self._stir()
+            self._on_change()
 
     def _read(self, message: Message, *, publish: bool) -> None:
         for _ in self._learning.read(message):
@@ -394,7 +394,7 @@ class ModelLearner(threading.Thread):
         self._published_at = time.monotonic()
         self._report(at_once=progress.is_idle)
         self.status.published = progress.published
-        self._stir()
+        self._on_change()
 
     def _send(self, version: ModelVersion | None) -> None:
         """Send a version, unless it or a later one has been sent already."""
@@ -544,7 +544,7 @@ class ModelLearner(threading.Thread):
 
     def _set_note(self, note: str) -> None:
         self.status.note = note
-        self._stir()
+        self._on_change()
 
     def _report(self, *, at_once: bool = False) -> None:
         """Update the reported state of this model."""
@@ -555,7 +555,7 @@ class ModelLearner(threading.Thread):
         if not at_once and (now - self._reported_at < _REPORT or unchanged):
             if self.status.release_watermark != progress.release_watermark:
                 self.status.release_watermark = progress.release_watermark
-                self._stir()
+                self._on_change()
             return
         self._reported_at, self._reported_served = now, served_count
         quality = self._learning.quality
@@ -564,7 +564,7 @@ class ModelLearner(threading.Thread):
         status.release_watermark = progress.release_watermark
         # Last, so that a reader who sees the number also finds the metrics that belong to it.
         status.examples, status.published = progress.examples, progress.published
-        self._stir()
+        self._on_change()
         if self._epoch:
             report = QualityReport(
                 self.model.name,

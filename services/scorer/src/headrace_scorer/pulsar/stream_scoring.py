@@ -137,7 +137,7 @@ class PartitionScoring(LogThread):
             self._source,
             f"scorer-{self._model.name}",
             _FETCHED,
-            # How far vectors are scored is not stored anywhere; a working scorer shows by writing predictions.
+            # The scored position is not stored: a working scorer is recognized by the predictions that it writes.
             owner_progress=lambda: OwnerProgress(evidence=predictions.growths()),
         )
         try:

@@ -26,7 +26,7 @@ class VersionReader(LogThread):
 
     Parameters
     ----------
-    stir
+    on_change
         Called when there may be a new version.
 
     Attributes
@@ -44,11 +44,11 @@ class VersionReader(LogThread):
         versions: Versions,
         cache: VersionCache,
         *,
-        stir: Callable[[], None],
+        on_change: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         super().__init__("versions", failed)
-        self._stir = stir
+        self._on_change = on_change
         self._cache = cache
         self._client = client
         self._topic = topics.models
@@ -79,7 +79,7 @@ class VersionReader(LogThread):
                     if batch := _backlog(reader, _WAIT_MS // len(readers)):
                         published = list(versions_in(batch, self._topic, self._pass_over))
                         self._cache.save(self._versions.offer(published))
-                        self._stir()
+                        self._on_change()
         finally:
             for reader in readers:
                 reader.close()
