@@ -63,7 +63,7 @@ view carrier_delay
     24h  h = 2h   read at t: ⌊t/h⌋·h − 22h ≤ time < ⌊t/r⌋·r
 
 label late
-  of      scheduled, told by arrived, whose flight is the event's id
+  of      scheduled, reported by arrived, whose flight is the event's id
   value   delay_min > 15, a bool
   within  2d of event time
   counts  the first, as soon as it comes
@@ -75,7 +75,7 @@ model late_arrival
   vectors    from every event of scheduled; waiting for views up to 1s
   views      carrier_delay
   published  every 5000 examples, and every 10s
-  kept       vectors and predictions for 9d10m, examples for ever
+  kept       vectors and predictions for 9d10m, examples forever
   learner    {learner}
   version    {model}
   features (12)

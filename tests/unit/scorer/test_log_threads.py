@@ -202,8 +202,13 @@ def test_topics_with_other_partitions_than_their_stream_are_refused(
     }
     registry = versions()
     reader = VersionReader(
-        broker, topics, registry, VersionCache(tmp_path), on_change=lambda: None, failed=failures.append
-    )  # type: ignore[arg-type]
+        broker,  # type: ignore[arg-type]
+        topics,
+        registry,
+        VersionCache(tmp_path),
+        on_change=lambda: None,
+        failed=failures.append,
+    )
     reader.caught_up.set()
     thread = StreamScoring(
         broker,  # type: ignore[arg-type]

@@ -94,7 +94,7 @@ def _at_most(size: int | None) -> str:
 
 
 def _retention_text(retention: int | None) -> str:
-    return "for ever" if retention is None else f"for {format_duration(retention)}"
+    return "forever" if retention is None else f"for {format_duration(retention)}"
 
 
 def _view(view: ViewDefinition) -> list[str]:
@@ -132,7 +132,7 @@ def _aggregate_text(aggregate: AggregateDefinition) -> str:
 def _label(label: LabelDefinition) -> list[str]:
     whose = "the event's" if label.after is not None else "the event's id"
     facts = [
-        ("of", f"{label.of}, told by {label.stream}, whose {label.id} is {whose}"),
+        ("of", f"{label.of}, reported by {label.stream}, whose {label.id} is {whose}"),
         ("value", f"{expression_text(label.value)}, a {label.type}"),
         ("within", f"{format_duration(label.within)} of event time"),
         ("counts", _counts(label)),
@@ -167,7 +167,7 @@ def _sparse(label: LabelDefinition) -> str:
 
 
 def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
-    waits = "for ever" if model.max_delay is None else f"up to {format_duration(model.max_delay)}"
+    waits = "forever" if model.max_delay is None else f"up to {format_duration(model.max_delay)}"
     schedule = f"every {model.publish_examples} examples"
     if model.publish_after is not None:
         schedule += f", and every {format_duration(model.publish_after)}"

@@ -45,7 +45,7 @@ class _StreamCompiler:
             name=stream_name(self._stream),
             fields=fields,
             key=self._role("key", (FieldType.STRING, FieldType.INT), "its events are spread by"),
-            time=self._role("time", (FieldType.TIME,), "says when the event happened"),
+            time=self._role("time", (FieldType.TIME,), "holds the time of the event"),
             id=self._role("id", (FieldType.STRING, FieldType.INT), "names the event"),
             lateness=self._duration("lateness"),
             horizon=self._duration("horizon"),

@@ -120,4 +120,4 @@ def retention_of(topic: Topic) -> Retention:
 
 def _retention_text(retention: Retention) -> str:
     size = "" if retention.megabytes < 0 else f", the newest {retention.megabytes:,} MiB"
-    return f"{'for ever' if retention.minutes < 0 else f'for {retention.minutes:,} minutes'}{size}"
+    return f"{'forever' if retention.minutes < 0 else f'for {retention.minutes:,} minutes'}{size}"
