@@ -106,7 +106,7 @@ def test_one_machine_brings_the_command_line_the_servers_and_the_services() -> N
 def test_a_loop_is_checked_with_what_the_command_line_brings(tmp_path: Path) -> None:
     lay_out(closure("headrace[cli]"), tmp_path)
     check = "sys.argv[1:1] = ['check']; from headrace.cli import main; main()"
-    done = _python(check, ROOT / "examples/flights/loop.py", tmp_path, ROOT / "sdk/src")
+    done = _python(check, ROOT / "sdk/src/headrace/demo/loop.py", tmp_path, ROOT / "sdk/src")
     assert said(done) == ""
     assert "late_arrival" in done.stdout
 
