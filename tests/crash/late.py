@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from headrace.history.logged import LoggedModel, Selection
 from headrace.history.logs import BrokerLogs
-from headrace.history.replaying import Replay
+from headrace.history.replay import Replay
+from headrace.history.served_record import LoggedModel, Selection
 from headrace.history.streams import StreamHistory
 from headrace.history.versions import PastVersions
 from tests.crash.compare import Comparison, same

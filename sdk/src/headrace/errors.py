@@ -169,7 +169,17 @@ class DeadlineExceeded(Unavailable):
 
 
 class ClientClosed(HeadraceError):
-    """A client was used, or was still waiting for an answer, after it had been closed."""
+    """A client was used, or was still waiting for an answer, after it had been closed.
+
+    Parameters
+    ----------
+    service
+        The service that it called, with its address.
+    """
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"the client of {service} is closed")
+        self.service = service
 
 
 class MissingExtra(HeadraceError, ImportError):

@@ -14,8 +14,8 @@ from rich.console import Console
 
 import headrace.cli
 from headrace.cli import board
-from headrace.cli.failures import explain_failure
-from headrace.cli.guard import Guard
+from headrace.cli.display_guard import Guard
+from headrace.cli.error_text import explain_failure
 from headrace.cli.output import say, say_bytes, say_line
 from headrace.cli.program import run
 from headrace.errors import HeadraceError, Unavailable

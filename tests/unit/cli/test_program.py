@@ -11,7 +11,7 @@ import pytest
 
 from headrace import errors
 from headrace.cli import program
-from headrace.cli.failures import Refused, explain_failure
+from headrace.cli.error_text import Refused, explain_failure
 
 _COMMANDS = (
     "demo",

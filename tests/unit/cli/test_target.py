@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 import pytest
 
-from headrace.cli.target import find
+from headrace.cli.running_target import find
 from headrace.embedded.locks import DirectoryLock
-from headrace.embedded.running import UP_FILE, UpFile
+from headrace.embedded.running_loop import UP_FILE, UpFile
 from headrace.errors import NewerFormat, Unavailable
 
 

@@ -12,7 +12,7 @@ from msgspec import structs
 from headrace.cli import score, send, sending, up
 from headrace.cli.dead_letters.editing import as_sent, check_fields
 from headrace.cli.replay import _choose
-from headrace.cli.replayed import Counts, sum_up
+from headrace.cli.replay_report import Counts, sum_up
 from headrace.compiler import load
 from headrace.definition import LoopDefinition
 from headrace.errors import InvalidRequest, UnknownName

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from headrace.embedded import premises
+from headrace.embedded import data_directory as premises
+from headrace.embedded.data_directory import UP_LOCK, private_directory, problems_of, write_private
 from headrace.embedded.locks import DirectoryLock
 from headrace.embedded.ports import PortBook
-from headrace.embedded.premises import UP_LOCK, private_directory, problems_of, write_private
 
 
 def mode(path: Path) -> int:

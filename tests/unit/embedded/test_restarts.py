@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace.embedded.child import Patience, _reason
-from headrace.embedded.keeper import Keeper
 from headrace.embedded.processes import kernel_is_compiled
 from headrace.embedded.restarts import FAILED_AFTER, Delays, Restarts
+from headrace.embedded.server_keeper import Keeper
 from headrace.embedded.servers import Server
 from headrace.errors import Unavailable
 from tests.deadline import until

@@ -14,7 +14,7 @@ from msgspec import structs
 from headrace.definition import LoopDefinition
 from headrace.engine.kernel.partition import PartitionId
 from headrace.errors import Fenced, Unavailable
-from headrace.history.remaking import ClosedQuestion, OpenQuestion, remake
+from headrace.history.remake import ClosedQuestion, OpenQuestion, remake
 from headrace.history.streams import StreamHistory
 from headrace.runtime.pulsar.batch import Batch
 from headrace.watermark import IDLE, UNKNOWN

@@ -19,10 +19,10 @@ from headrace.engine.kernel.vector_replay import PASS_BYTES
 from headrace.engine.learning import Learning, version_of
 from headrace.engine.model_version import Version, texts_of
 from headrace.history.alterations import NONE, Alterations
-from headrace.history.comparing import Comparison
+from headrace.history.comparison import Comparison
 from headrace.history.differences import Difference
-from headrace.history.logged import LoggedModel, Selection
-from headrace.history.replaying import Replay
+from headrace.history.replay import Replay
+from headrace.history.served_record import LoggedModel, Selection
 from headrace.history.streams import StreamHistory
 from headrace.history.versions import PastVersions
 from headrace.runtime.pulsar.batch import Batch

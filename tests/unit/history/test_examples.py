@@ -12,7 +12,7 @@ from headrace.definition import Column, FieldType, LabelDefinition
 from headrace.engine.kernel.labels import Labels
 from headrace.history.differences import Difference
 from headrace.history.examples import ExampleAudit
-from headrace.history.logged import Selection
+from headrace.history.served_record import Selection
 from headrace.history.streams import StreamHistory
 from headrace.wire.tables import Kind, LogEntries, encode_log
 from tests.headers import envelope

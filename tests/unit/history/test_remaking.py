@@ -14,7 +14,7 @@ from msgspec import structs
 from headrace.definition import LabelDefinition, LoopDefinition
 from headrace.engine.kernel.partition import PartitionId
 from headrace.errors import InvalidRequest
-from headrace.history.remaking import Remade, remake
+from headrace.history.remake import Remade, remake
 from headrace.history.streams import StreamHistory
 from headrace.wire.tables import Kind, LogEntries, decode_log, encode_log
 from tests.oracle.events import judge

@@ -13,7 +13,7 @@ from headrace.engine.model_version import Version
 from headrace.errors import InvalidEvent, UnknownName
 from headrace.history.alterations import Alterations
 from headrace.history.differences import Difference
-from headrace.history.logged import Selection
+from headrace.history.served_record import Selection
 from headrace.v1.models_pb2 import ModelVersion
 from headrace.wire.position import Position
 from headrace.wire.tables import encode_vectors

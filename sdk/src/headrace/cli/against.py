@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.cli.output import say
-from headrace.cli.target import Target, broker_of, find
+from headrace.cli.running_target import Target, broker_of, find
 from headrace.errors import InvalidRequest
 from headrace.wording import counted, public_address
 
@@ -57,7 +57,7 @@ def compare_with(new: LoopDefinition, against: str, pulsar: str | None, pulsar_a
         expected = f"{running.definition.name!r}, as the running one: all its topics and keys begin with it"
         raise InvalidRequest("the loop's name", repr(new.name), expected)
     if not _has_partitions(running):
-        from headrace.embedded.running import with_one_partition
+        from headrace.embedded.running_loop import with_one_partition
 
         new = with_one_partition(new)
     facts, unseen = _facts(running, new, pulsar, pulsar_admin)
@@ -71,7 +71,7 @@ def compare_with(new: LoopDefinition, against: str, pulsar: str | None, pulsar_a
 
 def _running(against: str, new: LoopDefinition) -> Running:
     from headrace.cli.sending import definition_of
-    from headrace.embedded.running import read_up_file
+    from headrace.embedded.running_loop import read_up_file
 
     if "://" in against:
         target = find(new.name, redis=against)
@@ -120,7 +120,7 @@ def _facts(
 
 
 def _token() -> str | None:
-    from headrace.cli.target import broker_settings
+    from headrace.cli.running_target import broker_settings
 
     token = broker_settings(None, None).pulsar_token
     return token.get_secret_value() if token else None

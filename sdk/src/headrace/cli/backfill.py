@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.cli.output import say
+from headrace.cli.running_target import broker_of, find, loop_options
 from headrace.cli.sending import definition_of, now_and_then, progress, report_problems
-from headrace.cli.target import broker_of, find, loop_options
 from headrace.wording import counted
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from headrace.cli.output import say
-from headrace.cli.target import Target, find, loop_options
+from headrace.cli.running_target import Target, find, loop_options
 from headrace.wording import counted, format_time, microseconds
 
 

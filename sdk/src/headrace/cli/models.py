@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.cli.output import say
-from headrace.cli.target import TIMEOUT_S, find, loop_options
+from headrace.cli.running_target import TIMEOUT_S, find, loop_options
 
 if TYPE_CHECKING:
     from headrace.client import ModelDescription, ModelSummary, Takeover

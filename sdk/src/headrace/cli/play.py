@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headrace.cli.running_target import find, loop_options
 from headrace.cli.sending import (
     SourceFile,
     decided_facts,
@@ -19,7 +20,6 @@ from headrace.cli.sending import (
     tell_outcome,
     tell_rejections,
 )
-from headrace.cli.target import find, loop_options
 from headrace.wording import counted, format_span, format_time
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from types import TracebackType
 import click
 
 from headrace import __version__
-from headrace.cli.failures import explain_failure
+from headrace.cli.error_text import explain_failure
 from headrace.cli.output import say, say_line, take_any_text
 from headrace.wording import did_you_mean, quoted
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.cli.replayed import Counts, print_differences, print_vectors, sum_up
+from headrace.cli.replay_report import Counts, print_differences, print_vectors, sum_up
+from headrace.cli.running_target import Target, broker_of, find, loop_options
 from headrace.cli.sending import SourceFile, definition_of, progress
-from headrace.cli.target import Target, broker_of, find, loop_options
 from headrace.errors import CorruptState, UnknownName
 from headrace.wording import microseconds
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from headrace.definition import LoopDefinition, ModelDefinition
     from headrace.history.alterations import Alterations
-    from headrace.history.comparing import Comparison
+    from headrace.history.comparison import Comparison
     from headrace.history.examples import ExampleAudit
-    from headrace.history.logged import Selection
-    from headrace.history.replaying import Replay
+    from headrace.history.replay import Replay
+    from headrace.history.served_record import Selection
     from headrace.history.streams import StreamHistory
     from headrace.wire.topics import Topics
 
@@ -125,7 +125,7 @@ def command(
       headrace replay --diff --from 2013-07-01 --to 2013-07-08 --events departed=altered.csv
     """
     from headrace.history.alterations import Alterations
-    from headrace.history.logged import Selection
+    from headrace.history.served_record import Selection
 
     origin = _loop(pulsar, definition, loop_file, loop, data, redis)
     alterations = Alterations()
@@ -177,9 +177,9 @@ class _Reading:
         self._streams: StreamHistory = StreamHistory(self._logs, self._topics, loop.definition, self._tell)
 
     def of(self, model: ModelDefinition) -> tuple[Replay, Comparison]:
-        from headrace.history.comparing import Comparison
-        from headrace.history.logged import LoggedModel
-        from headrace.history.replaying import Replay
+        from headrace.history.comparison import Comparison
+        from headrace.history.replay import Replay
+        from headrace.history.served_record import LoggedModel
         from headrace.history.versions import PastVersions
 
         make = None if self._loop.file is None else _learner(self._loop.file, model)
@@ -234,7 +234,7 @@ def _loop(
     redis: str | None,
 ) -> _Loop:
     """Return the definition, location and file of a loop: as given, or those of a loop on this machine."""
-    from headrace.embedded.running import read_up_file
+    from headrace.embedded.running_loop import read_up_file
 
     if pulsar and definition:
         nowhere = Target("", "")

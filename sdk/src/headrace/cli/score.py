@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.cli.output import say
-from headrace.cli.target import TIMEOUT_S, find, loop_options
+from headrace.cli.running_target import TIMEOUT_S, find, loop_options
 from headrace.wording import format_span
 
 if TYPE_CHECKING:

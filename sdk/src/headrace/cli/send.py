@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from headrace.cli.running_target import Target, find, loop_options
 from headrace.cli.sending import (
     decided_facts,
     decided_text,
@@ -16,7 +17,6 @@ from headrace.cli.sending import (
     tell_outcome,
     tell_rejections,
 )
-from headrace.cli.target import Target, find, loop_options
 from headrace.errors import Unavailable, UnknownName
 from headrace.wording import counted
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import click
 
-from headrace.cli.failures import REFUSED
-from headrace.cli.guard import Guard
+from headrace.cli.display_guard import Guard
+from headrace.cli.error_text import REFUSED
 from headrace.cli.output import say, say_line
-from headrace.cli.target import Target
+from headrace.cli.running_target import Target
 from headrace.wording import counted, printable
 
 if TYPE_CHECKING:

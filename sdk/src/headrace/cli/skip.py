@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.cli.output import say, say_line
+from headrace.cli.running_target import Target, broker_of, find, loop_options
 from headrace.cli.sending import definition_of
-from headrace.cli.target import Target, broker_of, find, loop_options
 from headrace.errors import InvalidRequest, UnknownName
 from headrace.wording import quoted, shown
 

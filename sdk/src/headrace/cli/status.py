@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.cli.guard import Guard
+from headrace.cli.display_guard import Guard
 from headrace.cli.output import cell, say
-from headrace.cli.target import Target, find
+from headrace.cli.running_target import Target, find
 
 if TYPE_CHECKING:
     from headrace.runtime.redis.status import ServiceStatus

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from headrace.cli.guard import Guard
+from headrace.cli.display_guard import Guard
 from headrace.cli.output import say, say_line
 from headrace.cli.workers import Workers
 from headrace.wording import format_span, format_time, public_address

@@ -72,28 +72,24 @@ class Connection:
             The client was closed.
         """
         if self._closed.wait(seconds):
-            raise self.closed()
+            raise ClientClosed(str(self.rules.peer))
 
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Raise headrace's errors in place of gRPC's."""
         if self._closed.is_set():
-            raise self.closed()
+            raise ClientClosed(str(self.rules.peer))
         try:
             yield
         except grpc.RpcError as error:
             if self._closed.is_set():
-                raise self.closed() from error
+                raise ClientClosed(str(self.rules.peer)) from error
             raise error_of(error, self.rules.peer) from error
         except ValueError as error:
             # gRPC raises it for a channel that was closed meanwhile.
             if self._closed.is_set():
-                raise self.closed() from error
+                raise ClientClosed(str(self.rules.peer)) from error
             raise
-
-    def closed(self) -> ClientClosed:
-        """Return the error of a client that is closed."""
-        return ClientClosed(f"the client of {self.rules.peer} is closed")
 
     def close(self) -> None:
         """End the calls under way, and close the channel."""
@@ -140,7 +136,7 @@ class AsyncConnection:
     def errors(self) -> Iterator[None]:
         """Raise headrace's errors in place of gRPC's."""
         if self._closed:
-            raise self.closed()
+            raise ClientClosed(str(self.rules.peer))
         try:
             yield
         except grpc.RpcError as error:
@@ -149,12 +145,8 @@ class AsyncConnection:
             # A channel that closes cancels its calls, not the tasks that wait for them.
             task = asyncio.current_task()
             if self._closed and not (task and task.cancelling()):
-                raise self.closed() from error
+                raise ClientClosed(str(self.rules.peer)) from error
             raise
-
-    def closed(self) -> ClientClosed:
-        """Return the error of a client that is closed."""
-        return ClientClosed(f"the client of {self.rules.peer} is closed")
 
     async def close(self) -> None:
         """End the calls under way, and close the channel."""

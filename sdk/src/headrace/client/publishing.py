@@ -1,4 +1,4 @@
-"""What clients of the ingest service send and get, and the messages that carry it."""
+"""Requests and results of the clients of ingest, and the messages that carry them."""
 
 from __future__ import annotations
 

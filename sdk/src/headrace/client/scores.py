@@ -1,4 +1,4 @@
-"""What clients of the scorer ask and get, and the messages that carry it."""
+"""Requests and results of the scorer's clients, and the messages that carry them."""
 
 from __future__ import annotations
 

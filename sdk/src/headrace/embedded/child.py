@@ -13,10 +13,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
 
-from headrace.embedded.premises import private_directory, private_file
+from headrace.embedded.data_directory import private_directory, private_file
 from headrace.errors import Unavailable
 
-_LEASH = str(Path(__file__).with_name("leash.py"))
+_LEASH = str(Path(__file__).with_name("parent_watch.py"))
 _POLL = 0.02
 
 #: The share of a core that a process uses at least while it makes progress: occasional retries use less.

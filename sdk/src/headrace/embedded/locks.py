@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from headrace.embedded.premises import private_directory, private_file
+from headrace.embedded.data_directory import private_directory, private_file
 from headrace.errors import Unavailable
 
 #: Seconds to wait for a lock: its holder may be about to end.

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from headrace.embedded import distribution
 from headrace.embedded.child import Child
+from headrace.embedded.data_directory import private_directory, write_private
 from headrace.embedded.ports import HOST, free_port
-from headrace.embedded.premises import private_directory, write_private
 from headrace.embedded.processes import log_report
 from headrace.embedded.servers import ChildServer
 from headrace.errors import Unavailable

@@ -6,7 +6,7 @@ import secrets
 import socket
 from pathlib import Path
 
-from headrace.embedded.premises import private_directory, write_private
+from headrace.embedded.data_directory import private_directory, write_private
 
 HOST = "127.0.0.1"
 

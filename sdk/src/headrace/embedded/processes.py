@@ -18,8 +18,8 @@ from typing import Self
 import redis
 
 from headrace.embedded.child import Child, Patience, ending
+from headrace.embedded.data_directory import private_directory
 from headrace.embedded.ports import HOST, PortBook
-from headrace.embedded.premises import private_directory
 from headrace.embedded.restarts import Delays, Restarts
 from headrace.errors import HeadraceError, Unavailable, UnknownName
 from headrace.runtime.redis.status import ServiceStatus, StatusBoard, status_key

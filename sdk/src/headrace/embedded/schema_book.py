@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace.definition import Field, LoopDefinition
-from headrace.embedded.premises import replace_private
+from headrace.embedded.data_directory import replace_private
 from headrace.engine.events.schema import conflicts
 from headrace.errors import IncompatibleSchema
 from headrace.wire import compiled_loop

@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from headrace.embedded.child import Child, Exited, ending
+from headrace.embedded.data_directory import private_directory, write_private
 from headrace.embedded.locks import DirectoryLock
 from headrace.embedded.ports import HOST, PortBook, free_port
-from headrace.embedded.premises import private_directory, write_private
 from headrace.errors import Unavailable
 
 _ATTEMPTS = 4

@@ -9,7 +9,7 @@ from headrace.engine.kernel.assembly import Assembled
 from headrace.engine.kernel.partition import PartitionId
 from headrace.history.alterations import NONE
 from headrace.history.differences import Columns
-from headrace.history.replaying import Replay, Replayed
+from headrace.history.replay import Replay, Replayed
 from headrace.wire.position import START, Position
 
 # Number of altered events that are named.

@@ -12,8 +12,8 @@ from headrace.engine.kernel.arrays import Ints
 from headrace.engine.kernel.join import Decided, Join, Outcome, Rule, Watermarks
 from headrace.engine.kernel.labels import Labels
 from headrace.history.differences import Difference
-from headrace.history.logged import LoggedModel, Selection
 from headrace.history.logs import FEW, Logs
+from headrace.history.served_record import LoggedModel, Selection
 from headrace.history.streams import StreamHistory
 from headrace.runtime.pulsar.messages import decoded, opened, pass_over
 from headrace.watermark import UNKNOWN

@@ -12,7 +12,7 @@ from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.engine.kernel.partition import PartitionId
 from headrace.errors import Unavailable
 from headrace.history.logs import FEW, Logs
-from headrace.history.remaking import ClosedQuestion, OpenQuestion, remake
+from headrace.history.remake import ClosedQuestion, OpenQuestion, remake
 from headrace.history.streams import StreamHistory
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.messages import decoded, opened, pass_over

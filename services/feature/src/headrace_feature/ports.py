@@ -6,7 +6,7 @@ from typing import Protocol
 
 from headrace.definition import StreamDefinition
 from headrace.errors import InvalidEvent
-from headrace.history.remaking import ClosedQuestion, OpenQuestion
+from headrace.history.remake import ClosedQuestion, OpenQuestion
 from headrace.wire.position import Position
 from headrace.wire.tables import LogEntries
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from headrace.definition import ModelDefinition
 from headrace.engine.kernel.join import Join, Written
-from headrace.history.remaking import OpenQuestion
+from headrace.history.remake import OpenQuestion
 from headrace.wire.tables import Kind, LogEntries, log_messages
 from headrace_feature.entry_codec import pack_vector
 from headrace_feature.join_journal import JoinJournal

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from headrace.cli.running_target import Target, broker_of, loop_options
 from headrace.cli.sending import definition_of
-from headrace.cli.target import Target, broker_of, loop_options
 from headrace.errors import UnknownName
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import click
 from headrace.cli.dead_letters.box import check_stream, letter_options, open_box
 from headrace.cli.dead_letters.wording import line, plain
 from headrace.cli.output import say
-from headrace.cli.target import find
+from headrace.cli.running_target import find
 
 if TYPE_CHECKING:
     from headrace.runtime.pulsar.dead_letters import Letter

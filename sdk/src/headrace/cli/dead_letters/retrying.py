@@ -12,10 +12,10 @@ import click
 
 from headrace.cli.dead_letters.box import check_stream, letter_options, open_box, position_of, unknown
 from headrace.cli.dead_letters.editing import as_sent, check_fields, edited, fields_of
-from headrace.cli.failures import REFUSED, Refused
+from headrace.cli.error_text import REFUSED, Refused
 from headrace.cli.output import say, say_line
+from headrace.cli.running_target import find
 from headrace.cli.sending import definition_of
-from headrace.cli.target import find
 
 if TYPE_CHECKING:
     from headrace.client import IngestClient

@@ -10,7 +10,7 @@ import click
 from headrace.cli.dead_letters.box import letter_options, open_box, position_of, unknown
 from headrace.cli.dead_letters.wording import page, plain
 from headrace.cli.output import say
-from headrace.cli.target import find
+from headrace.cli.running_target import find
 
 
 @click.command("show")

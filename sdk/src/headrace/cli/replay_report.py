@@ -12,9 +12,9 @@ from headrace.wording import counted, format_time
 
 if TYPE_CHECKING:
     from headrace.history.alterations import Alterations
-    from headrace.history.comparing import Comparison
+    from headrace.history.comparison import Comparison
     from headrace.history.differences import Difference
-    from headrace.history.replaying import Replayed
+    from headrace.history.replay import Replayed
     from headrace.history.versions import Rescored
 
 

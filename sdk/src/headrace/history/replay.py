@@ -16,7 +16,7 @@ from headrace.engine.kernel.assembly import Assembled, Assembler
 from headrace.engine.kernel.partition import PartitionId
 from headrace.engine.kernel.vector_replay import PASS_BYTES, VectorReplay, bytes_a_vector, orders_of
 from headrace.history.alterations import NONE, Alterations
-from headrace.history.logged import LoggedModel, LoggedPredictions, LoggedVectors, Selection
+from headrace.history.served_record import LoggedModel, LoggedPredictions, LoggedVectors, Selection
 from headrace.history.streams import StreamHistory
 from headrace.history.versions import PastVersions, Rescored
 from headrace.wire.tables import Predictions

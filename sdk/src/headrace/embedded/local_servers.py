@@ -13,8 +13,8 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from headrace.embedded import brokers
-from headrace.embedded.keeper import Keeper
 from headrace.embedded.processes import HANGS, log_report
+from headrace.embedded.server_keeper import Keeper
 from headrace.embedded.servers import Broker, Server, Store
 from headrace.errors import InvalidRequest, Unavailable
 from headrace.wording import public_address, quoted

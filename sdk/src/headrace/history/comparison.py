@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from headrace.history.causes import Causes
 from headrace.history.differences import Columns, Difference, scores_differ
-from headrace.history.replaying import Replay, Replayed
+from headrace.history.replay import Replay, Replayed
 from headrace.history.versions import Rescored
 from headrace.wire.tables import Predictions
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pulsar
     from redis import Redis
 
-    from headrace.embedded.running import UpFile
+    from headrace.embedded.running_loop import UpFile
     from headrace.runtime.redis.status import ServiceStatus
     from headrace.runtime.settings import ServiceSettings
 
@@ -63,7 +63,7 @@ class Target:
 
     def problems(self) -> Sequence[str]:
         """Return the problems of its data directory, if that is on this machine."""
-        from headrace.embedded.premises import problems_of
+        from headrace.embedded.data_directory import problems_of
 
         return problems_of(self.data) if self.data is not None else ()
 
@@ -192,7 +192,7 @@ def _one(names: list[str], loop: str | None, data: Path | None = None, others: S
 
 
 def _running(data: Path | None) -> list[UpFile]:
-    from headrace.embedded.running import HOME, read_up_file
+    from headrace.embedded.running_loop import HOME, read_up_file
 
     directories = [data] if data else sorted(HOME.glob("*/"))
     return [up for up in map(read_up_file, directories) if up]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headrace.definition import LoopDefinition
+from headrace.embedded.data_directory import UP_LOCK, problems_of, replace_private, write_private
+from headrace.embedded.local_servers import Servers
 from headrace.embedded.locks import DirectoryLock, is_held
-from headrace.embedded.pair import Servers
-from headrace.embedded.premises import UP_LOCK, problems_of, replace_private, write_private
 from headrace.embedded.processes import Report, Supervisor, Surroundings, log_report
 from headrace.embedded.schema_book import SchemaBook
 from headrace.errors import NewerFormat, OlderFormat, Unavailable, Unreadable
