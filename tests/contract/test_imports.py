@@ -16,6 +16,7 @@ from tests.contract.repository import ROOT, SERVICES, TOOLS, run, said
 PUBLIC = {
     "headrace",
     "headrace.client",
+    "headrace.compiler",
     "headrace.declare",
     "headrace.embedded",
     "headrace.history",

@@ -62,9 +62,6 @@ def test_a_refused_event_raises_what_is_wrong_with_it(client: IngestClient) -> N
     assert (raised.value.field, raised.value.value, raised.value.expected) == ("", "?", "a JSON object in UTF-8")
 
 
-@pytest.mark.parametrize(
-    "failure", [Unavailable("away"), Overloaded("full", 0.01), grpc.StatusCode.CANCELLED], ids=lambda own: str(own)
-)
 class Clicked(Stream, key="page", time="at", id="click"):
     click: str
     at: datetime
@@ -79,6 +76,9 @@ def test_a_record_is_published_to_its_stream(client: IngestClient, ingest: FakeI
     assert [json.loads(event)["click"] for event in ingest.events] == ["c1", "c1", "c2"]
 
 
+@pytest.mark.parametrize(
+    "failure", [Unavailable("away"), Overloaded("full", 0.01), grpc.StatusCode.CANCELLED], ids=lambda own: str(own)
+)
 def test_publishing_is_tried_again(
     client: IngestClient, ingest: FakeIngest, failure: HeadraceError | grpc.StatusCode
 ) -> None:

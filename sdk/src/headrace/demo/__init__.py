@@ -1,1 +1,1 @@
-"""New York's flights of 2013 as a loop: will this flight arrive more than 15 minutes late?"""
+"""New York's flights of 2013 as a loop, for `headrace demo`: will this flight arrive late? This is internal."""

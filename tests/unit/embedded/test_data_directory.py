@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.embedded import data_directory as premises
+from headrace.embedded import data_directory
 from headrace.embedded.data_directory import UP_LOCK, private_directory, problems_of, write_private
 from headrace.embedded.locks import DirectoryLock
 from headrace.embedded.ports import PortBook
@@ -73,7 +73,7 @@ def test_a_lock_knows_when_its_file_is_removed_or_replaced(tmp_path: Path) -> No
 
 def test_a_full_disk_is_a_problem_with_a_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert problems_of(tmp_path) == []
-    monkeypatch.setattr(premises, "_LEAST_ROOM", 2**62)
+    monkeypatch.setattr(data_directory, "_LEAST_ROOM", 2**62)
     (problem,) = problems_of(tmp_path)
     assert f"the disk of {tmp_path} is full" in problem
     assert "goes on by itself" in problem
