@@ -36,7 +36,7 @@ _EVERY_S = 1.0
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @click.option("--watch", is_flag=True, help="Repeat every second until Ctrl-C.")
-def command(loop: str | None, data: Path | None, redis: str | None, as_json: bool, watch: bool) -> None:
+def command(*, loop: str | None, data: Path | None, redis: str | None, as_json: bool, watch: bool) -> None:
     """Show the services of the running loop LOOP (its name or file): lag, rates, versions, dead letters.
 
     \b

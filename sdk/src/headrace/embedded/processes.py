@@ -117,6 +117,7 @@ class Worker:
         index: int,
         module: str,
         surroundings: Surroundings,
+        *,
         store: redis.Redis,
         report: Report,
         repair: Repair,
@@ -368,7 +369,7 @@ class Supervisor:
         self._store = redis.Redis.from_url(surroundings.redis_url, socket_timeout=5.0, socket_connect_timeout=5.0)
         self._board = StatusBoard(self._store, surroundings.name)
         self.workers = tuple(
-            Worker(service, index, module, surroundings, self._store, report, repair, delays)
+            Worker(service, index, module, surroundings, store=self._store, report=report, repair=repair, delays=delays)
             for service, module in services.items()
             for index in range(counts[service])
         )

@@ -18,6 +18,7 @@ from headrace.cli.running_target import find
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @dead_letter_options
 def show_dead_letter(
+    *,
     position: str,
     as_json: bool,
     pulsar: str | None,

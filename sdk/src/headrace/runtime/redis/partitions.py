@@ -165,6 +165,7 @@ class PartitionStore:
         beyond: int,
         progress: Progress,
         goal: Position,
+        *,
         views: Iterable[str],
         lost: bool = False,
     ) -> int:
@@ -229,6 +230,7 @@ class PartitionStore:
         epoch: int,
         progress: Progress,
         reached: Reached,
+        *,
         ids: Mapping[str, int],
         oldest: int,
         views: Iterable[str],
