@@ -122,7 +122,7 @@ def test_it_dies_with_its_parent_and_has_all_that_it_acknowledged_on_the_same_po
     assert not reader.more()
     assert admin.partitions(TOPIC) == 2
     # It keeps its bookie, which it would lose permanently after every third kill without a repair.
-    assert broker.child.said().count("deleted. path: /ledgers/available/") <= 3
+    assert broker.child.output().count("deleted. path: /ledgers/available/") <= 3
     pulsar_client.close()
     pid_now = broker.pid
     broker.stop()

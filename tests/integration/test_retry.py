@@ -95,7 +95,7 @@ def test_a_letter_is_sent_again_and_then_done_with(letters: Letters) -> None:
     assert [letter["stood"] for letter in letters.listed()] == ["7:0:0", "7:2:0"]
     assert [letter["retried"] for letter in letters.listed("--retried")] == [None, "taken", None]
     out, err = letters("list")
-    assert "1 more were sent through again: --retried shows them too" in err
+    assert "1 more were retried: --retried shows them too" in err
     assert letters("list", "--retried")[0].splitlines()[1].endswith("expected another  (retried: taken)")
     assert letters("retry", "--stream", "buys")[0] == f"{listed[2]['position']}  buys: taken\n"
     assert json.loads(letters("retry", "--all", "--json")[0])["position"] == listed[0]["position"]

@@ -42,25 +42,25 @@ def children(tmp_path: Path) -> Iterator[Children]:
 def test_it_keeps_its_pid_and_has_a_session_of_its_own(children: Children) -> None:
     child = children.start("import os; print(os.getpid(), os.getsid(0))")
     assert child.join(scaled(10))
-    assert child.said().split() == [str(child.pid)] * 2
+    assert child.output().split() == [str(child.pid)] * 2
 
 
 def test_its_environment_is_ours_and_more(children: Children) -> None:
     child = children.start("import os; print(os.environ['WORD'], os.environ['PATH'])", environment={"WORD": "x"})
     assert child.join(scaled(10))
-    assert child.said() == f"x {os.environ['PATH']}\n"
+    assert child.output() == f"x {os.environ['PATH']}\n"
 
 
 def test_it_does_not_inherit_that_python_ignores_sigpipe(tmp_path: Path) -> None:
     child = Child("grep", ["/bin/grep", "SigIgn", "/proc/self/status"], log=tmp_path / "grep")
     assert child.join(scaled(10))
-    ignored = int(child.said().split()[1], 16)
+    ignored = int(child.output().split()[1], 16)
     assert not ignored & 1 << (signal.SIGPIPE - 1)
 
 
 def test_until_waits_for_the_condition(children: Children) -> None:
     child = children.start("print('ready', flush=True); import time; time.sleep(600)")
-    child.until(lambda: "ready" in child.said(), scaled(10))
+    child.until(lambda: "ready" in child.output(), scaled(10))
     assert child.alive
 
 
@@ -80,13 +80,13 @@ def test_only_its_own_words_count(children: Children) -> None:
     assert children.start("print('first')").join(scaled(10))
     second = children.start("print('second')")
     assert second.join(scaled(10))
-    assert second.said() == "second\n"
+    assert second.output() == "second\n"
 
 
 def test_stop_asks_first(children: Children) -> None:
     code = "import signal; print('up', flush=True); signal.sigwait({signal.SIGTERM}); print('bye')"
     child = children.start(f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGTERM}}); {code}")
-    child.until(lambda: "up" in child.said(), scaled(10))
+    child.until(lambda: "up" in child.output(), scaled(10))
     assert child.stop(10)
     assert (child.exit_code, child.last_line()) == (0, "bye")
 
@@ -96,7 +96,7 @@ def test_stop_kills_one_that_does_not_listen(children: Children) -> None:
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
     )
     child = children.start(code)
-    child.until(lambda: "up" in child.said(), scaled(10))
+    child.until(lambda: "up" in child.output(), scaled(10))
     assert not child.stop(0.05)
     assert child.exit_code == -signal.SIGKILL
 

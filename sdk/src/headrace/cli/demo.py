@@ -18,7 +18,12 @@ def _enough(context: click.Context, option: click.Parameter, value: int | None) 
 
 @click.command("demo")
 @click.option(
-    "--events", type=int, envvar="EVENTS", callback=_enough, metavar="N", help="Stop after so many; default: all."
+    "--events",
+    type=int,
+    envvar="EVENTS",
+    callback=_enough,
+    metavar="N",
+    help="Stop after this many events; default: all.",
 )
 def command(events: int | None) -> None:
     """Learn from a year of flights, as fast as this machine can: which of them arrive late?

@@ -70,7 +70,7 @@ class _Loop:
 @click.option("--from", "start", type=_Time(), help="Only events from this time on.")
 @click.option("--to", "end", type=_Time(), help="Only events before this time.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N vectors of each model.")
-@click.option("--complete", is_flag=True, help="With all that is in the streams by now, not at the recorded cuts.")
+@click.option("--complete", is_flag=True, help="Use all events that the streams hold now, not the recorded cuts.")
 @click.option(
     "--events",
     "altered",

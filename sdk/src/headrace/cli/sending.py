@@ -58,7 +58,7 @@ def sending_options(command: _Command) -> _Command:
             type=click.Path(path_type=Path, exists=True, dir_okay=False),
             help="The compiled loop, if it does not run on this machine.",
         ),
-        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after so many events."),
+        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after this many events."),
         click.option("--json", "as_json", is_flag=True, help="The outcome as one line of JSON."),
     )
     for option in reversed(options):

@@ -79,24 +79,24 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """Its exit code (minus the signal's number if a signal killed it); None while it runs."""
+        """The exit code (minus the signal's number if a signal killed the child); None while it runs."""
         return self._process.poll()
 
     @property
     def alive(self) -> bool:
         return self.exit_code is None
 
-    def said(self, last: int = 65_536) -> str:
-        """Return the end of what it has written to its log since it started."""
+    def output(self, last: int = 65_536) -> str:
+        """Return the end of the output that the child has logged since its start."""
         return self._read_log(self._log_start, last)[0]
 
-    def news(self, last: int = 65_536) -> str:
-        """Return what it has written since the last call: at most the last `last` bytes."""
+    def new_output(self, last: int = 65_536) -> str:
+        """Return the output since the last call; at most the last `last` bytes of it."""
         text, self._log_position = self._read_log(self._log_position, last)
         return text
 
     def _read_log(self, start: int, last: int) -> tuple[str, int]:
-        """Return what its log holds from a place on, and where that ends; nothing if the log was removed."""
+        """Return the log from a position on, and the position of its end; empty if the log was removed."""
         try:
             with self.log.open("rb") as output:
                 size = output.seek(0, os.SEEK_END)
@@ -133,8 +133,8 @@ class Child:
                 raise Unavailable(f"{self.name} was not ready after {deadline_s:g} s; its log is {self.log}")
 
     def last_line(self) -> str:
-        """Return the last line that it wrote, or where its log is."""
-        lines = self.said().split("\n")
+        """Return the last line of the output, or a hint to the log if there is none."""
+        lines = self.output().split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return _reason(last) or f"it wrote nothing to {self.log}"
 

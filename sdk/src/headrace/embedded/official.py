@@ -214,7 +214,7 @@ class OfficialBroker(ChildServer):
         }
 
     def _ready(self, child: Child, port: int) -> bool:
-        if loses_its_bookie(child.said()):
+        if loses_its_bookie(child.output()):
             child.stop()
             raise _BookieLost(f"{child.name} does not keep its bookie registered; its log is {child.log}")
-        return _UP in child.said() and Admin(self.admin_url, self._token).healthy()
+        return _UP in child.output() and Admin(self.admin_url, self._token).healthy()

@@ -212,7 +212,7 @@ class Worker:
         """Wait for the end of a process; if it keeps reporting that a server hangs, try to repair that server."""
         hangs = 0
         while not child.join(_ATTEND_S):
-            words = child.news()
+            words = child.new_output()
             hangs += HANGS.search(words) is not None
             # A single report may come from a busy machine.
             if hangs >= _HANGS_BEFORE_REPAIR:

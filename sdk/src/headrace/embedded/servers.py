@@ -235,7 +235,7 @@ class Broker(ChildServer):
         return {"RUST_LOG": "warn,pulsar_lite=info,pulsar_lite::broker=warn,pulsar_lite_storage=warn"}
 
     def _ready(self, child: Child, port: int) -> bool:
-        return f"Server listening on {HOST}:{port}" in child.said()
+        return f"Server listening on {HOST}:{port}" in child.output()
 
 
 class Store(ChildServer):

@@ -110,7 +110,7 @@ def refusal_of(stream: StreamDefinition, mark: Mark, published_at: int) -> Inval
 def _may_send(stream: StreamDefinition, mark: Mark) -> bool:
     if stream.marks == Marking.ANYONE:
         return True
-    # An operator may always withdraw what was said before the stream declared otherwise.
+    # An operator may always withdraw marks that were sent before the stream restricted them.
     return mark.by_cli and (mark.withdraws or stream.marks == Marking.CLI)
 
 

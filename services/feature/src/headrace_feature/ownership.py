@@ -95,7 +95,7 @@ class Ownership:
             self.give_up(partition)
 
     def give_up_lost(self, reports: Mapping[PartitionId, OwnerReport | None]) -> None:
-        """Give up the partitions that have another owner by now."""
+        """Give up the partitions that another worker has taken over."""
         for partition, owned in tuple(self.partitions.items()):
             report = reports.get(partition)
             if report is None or report.epoch != owned.epoch:

@@ -198,7 +198,7 @@ def _extend(runs: list[_Run], vectors: Vectors, envelope: Envelope, scored: bool
     same_run = same_run and last is not None and (last.scored == scored or not len(vectors))
     if last is None or not same_run or last.size + len(vectors) > MAX_ROWS:
         runs.append(last := _Run(header, scored))
-    # A reported progress holds once everything before it is there: the last report of a run counts.
+    # Reported progress holds once everything before it has arrived: the last report of a run counts.
     if header.release_watermark is None:
         header = replace(header, release_watermark=last.envelope.release_watermark)
     last.envelope = header

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 @click.command("list")
 @click.option("--stream", help="Only those of this stream.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Only the newest so many.")
-@click.option("--retried", is_flag=True, help="Also those that were sent through again.")
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON each.")
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Show at most this many, the newest."
+)
+@click.option("--retried", is_flag=True, help="Include those that were retried.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each.")
 @dead_letter_options
 def list_dead_letters(
     *,
@@ -67,4 +69,4 @@ def _tell_rest(total: int, shown: int, hidden: int, as_json: bool) -> None:
     if not total and not as_json:
         say("no dead letters", err=True)
     if hidden:
-        say(f"{hidden:,} more were sent through again: --retried shows them too", err=True)
+        say(f"{hidden:,} more were retried: --retried shows them too", err=True)

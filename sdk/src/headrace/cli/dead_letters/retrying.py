@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 @click.command("retry")
 @click.argument("positions", nargs=-1, metavar="[POSITION]...")
-@click.option("--all", "everything", is_flag=True, help="All that were not sent through again yet.")
-@click.option("--stream", help="All of this stream that were not sent through again yet.")
+@click.option("--all", "everything", is_flag=True, help="All that were not retried yet.")
+@click.option("--stream", help="All of this stream that were not retried yet.")
 @click.option(
     "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Correct a field; a value is JSON or text."
 )

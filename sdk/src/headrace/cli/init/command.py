@@ -14,7 +14,7 @@ from headrace.cli.output import say
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="The loop file; default: FILE's name.")
 @click.option("--label", metavar="COLUMN", help="What is to be predicted.")
 @click.option("--time", metavar="COLUMN", help="When a row happened.")
-@click.option("--force", is_flag=True, help="Write over a loop file that is there.")
+@click.option("--force", is_flag=True, help="Overwrite an existing loop file.")
 def command(*, table: Path, output: Path | None, label: str | None, time: str | None, force: bool) -> int:
     """Look at the table in FILE (CSV, JSON Lines or Parquet) and write a loop file for it.
 
@@ -33,7 +33,7 @@ def command(*, table: Path, output: Path | None, label: str | None, time: str | 
     name = usual_name(table.name.split(".")[0])
     path = output or Path(f"{name}.py")
     if path.exists() and not force:
-        raise click.UsageError(f"{path} is there already: --force writes over it, --output FILE writes another")
+        raise click.UsageError(f"{path} exists already: --force overwrites it, --output FILE writes another")
     facts = look_at(table)
     roles = roles_of(facts, time=time, label=label)
     draft = LoopFile(facts, roles, name)
