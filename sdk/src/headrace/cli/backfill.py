@@ -22,10 +22,10 @@ _LOOK_S = 0.5
 
 
 @click.command("backfill")
-@click.option("--again", is_flag=True, help="Also where nothing is lost: count rows and pairs as lost.")
-@click.option("--detach", is_flag=True, help="Do not wait until the services have made everything.")
-@click.option("--json", "as_json", is_flag=True, help="The outcome as one line of JSON.")
-@click.option("--pulsar", metavar="URL", help="Its broker, if it does not run on this machine.")
+@click.option("--again", is_flag=True, help="Rebuild even if nothing is lost: count rows and pairs as lost.")
+@click.option("--detach", is_flag=True, help="Do not wait for the services to rebuild everything.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one line of JSON.")
+@click.option("--pulsar", metavar="URL", help="The loop's broker, if the loop does not run on this machine.")
 @click.option(
     "--definition",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

@@ -32,7 +32,7 @@ class Moment(click.ParamType):
 @click.option("--until", type=Moment(), help="now, or a time such as 2026-01-31T09:00:00Z.")
 @click.option("--confirm", is_flag=True, help="It may decide any number of questions; by default the mark that waits.")
 @click.option("--withdraw", is_flag=True, help="Take back the marks that are later than --until; by default all.")
-@click.option("--address", metavar="HOST:PORT", help="The ingest service, instead of looking for it.")
+@click.option("--address", metavar="HOST:PORT", help="The address of ingest; default: that of the running loop.")
 @loop_options
 def command(
     *,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command("models")
 @click.argument("model", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
-@click.option("--address", metavar="HOST:PORT", help="The scorer, instead of looking for it.")
+@click.option("--address", metavar="HOST:PORT", help="The address of the scorer; default: that of the running loop.")
 @loop_options
 def command(
     *,

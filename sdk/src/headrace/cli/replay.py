@@ -64,9 +64,9 @@ class _Loop:
 
 
 @click.command("replay")
-@click.option("--diff", is_flag=True, help="Print only what is not what was logged, and why.")
-@click.option("--model", "models", multiple=True, metavar="NAME", help="Only this model; may be given again.")
-@click.option("--id", "ids", multiple=True, metavar="ID", help="Only the event of this id; may be given again.")
+@click.option("--diff", is_flag=True, help="Print only results that differ from the logged ones, and why.")
+@click.option("--model", "models", multiple=True, metavar="NAME", help="Only this model; repeatable.")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Only the event of this id; repeatable.")
 @click.option("--from", "start", type=_Time(), help="Only events from this time on.")
 @click.option("--to", "end", type=_Time(), help="Only events before this time.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N vectors of each model.")
@@ -80,8 +80,8 @@ class _Loop:
 )
 @click.option("--without", type=_EventId(), multiple=True, help="What if: without this event; complete.")
 @click.option("--relearn", is_flag=True, help="Learn all versions again, also those on the models topic.")
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON each, and one that sums up.")
-@click.option("--pulsar", metavar="URL", help="Its broker, if it does not run on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each, and a summary line.")
+@click.option("--pulsar", metavar="URL", help="The loop's broker, if the loop does not run on this machine.")
 @click.option(
     "--definition",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

@@ -115,7 +115,7 @@ def broker_settings(url: str | None, namespace: str | None) -> ServiceSettings:
 def loop_options(command: _Command) -> _Command:
     """Add the options that select a running loop: `--loop`, `--data`, `--redis`."""
     options = (
-        click.option("--loop", metavar="NAME", help="The loop, if several run."),
+        click.option("--loop", metavar="NAME", help="The name of the loop, if several run."),
         click.option(
             "--data",
             type=click.Path(path_type=Path),

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--event", required=True, metavar="JSON", help="The fields that the model needs; `-`: standard input.")
 @click.option("--id", "event_id", default="", help="Names the event, so that its label can find this prediction.")
-@click.option("--explain", is_flag=True, help="Also the vector, with the age of its values.")
+@click.option("--explain", is_flag=True, help="Show the vector as well, with the age of its values.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
-@click.option("--address", metavar="HOST:PORT", help="The scorer, instead of looking for it.")
+@click.option("--address", metavar="HOST:PORT", help="The address of the scorer; default: that of the running loop.")
 @loop_options
 def command(
     *,

@@ -24,7 +24,7 @@ from headrace.wording import counted
 @click.command("send")
 @click.argument("stream")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--final", is_flag=True, help="The stream's history ends here: nobody waits for more of it.")
+@click.option("--final", is_flag=True, help="End the stream's history here: nothing waits for more of it.")
 @sending_options
 @loop_options
 def command(

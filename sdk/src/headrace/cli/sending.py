@@ -52,14 +52,16 @@ class SourceFile(click.ParamType):
 def sending_options(command: _Command) -> _Command:
     """Add the options of both commands: the address, the definition, the limit, and the output format."""
     options = (
-        click.option("--address", metavar="HOST:PORT", help="The ingest service, instead of looking for it."),
+        click.option(
+            "--address", metavar="HOST:PORT", help="The address of ingest; default: that of the running loop."
+        ),
         click.option(
             "--definition",
             type=click.Path(path_type=Path, exists=True, dir_okay=False),
             help="The compiled loop, if it does not run on this machine.",
         ),
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after this many events."),
-        click.option("--json", "as_json", is_flag=True, help="The outcome as one line of JSON."),
+        click.option("--json", "as_json", is_flag=True, help="Print the outcome as one line of JSON."),
     )
     for option in reversed(options):
         command = option(command)

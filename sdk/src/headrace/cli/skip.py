@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 @click.command("skip")
 @click.argument("model")
 @click.argument("example_id")
-@click.option("--json", "as_json", is_flag=True, help="The outcome as one line of JSON.")
-@click.option("--pulsar", metavar="URL", help="Its broker, if it does not run on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one line of JSON.")
+@click.option("--pulsar", metavar="URL", help="The loop's broker, if the loop does not run on this machine.")
 @click.option(
     "--definition",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

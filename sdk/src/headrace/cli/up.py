@@ -36,7 +36,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     "--data",
     type=click.Path(path_type=Path),
     envvar="HEADRACE_DATA",
-    help="The directory of its state, which a later run goes on from; default: .headrace/<loop>.",
+    help="The data directory, from which a later run resumes; default: .headrace/<loop>.",
 )
 @click.option(
     "--pulsar",

@@ -21,7 +21,9 @@ _Command = TypeVar("_Command", bound=Callable[..., object])
 
 def dead_letter_options(command: _Command) -> _Command:
     """Add the options that select a loop's dead letters: those of `loop_options`, and `--pulsar`."""
-    pulsar = click.option("--pulsar", metavar="URL", help="Its broker, if it does not run on this machine.")
+    pulsar = click.option(
+        "--pulsar", metavar="URL", help="The loop's broker, if the loop does not run on this machine."
+    )
     return pulsar(loop_options(command))
 
 

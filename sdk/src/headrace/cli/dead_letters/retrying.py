@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Correct a field; a value is JSON or text."
 )
 @click.option("--event", metavar="JSON", help="Send this in the place of the event; for one POSITION.")
-@click.option("--address", metavar="HOST:PORT", help="The ingest service, instead of looking for it.")
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON each.")
+@click.option("--address", metavar="HOST:PORT", help="The address of ingest; default: that of the running loop.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each.")
 @dead_letter_options
 def retry(
     *,
