@@ -51,9 +51,9 @@ class Envelope:
         A new owner has taken over the partition.
     release_watermark
         Readers need not wait for anything before this time (µs): a watermark, or `IDLE`, `ENDED` or `UNKNOWN` of
-        `headrace.watermark`. None: it says nothing about that.
+        `headrace.watermark`. None: the message does not change it.
     watermark
-        Nothing before this time (µs) is still to come, in any case; None, and `UNKNOWN`: it says nothing about that.
+        Nothing before this time (µs) will come, in any case; None or `UNKNOWN`: the message does not change it.
     released
         It holds only entries that were logged because a source is idle or ended.
     remaking
@@ -61,7 +61,7 @@ class Envelope:
     stream
         For a dead letter: the stream of its event.
     retried, outcome
-        For a mark after a dead letter: the letter's position, and its outcome.
+        For a mark on a retried dead letter: the position of that dead letter, and the outcome.
     """
 
     epoch: int | None = None

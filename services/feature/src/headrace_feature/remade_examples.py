@@ -38,7 +38,7 @@ class RemadeExamples:
         if missing is None:
             return 0
         journal.state.sequence += len(missing)
-        # They do not wait for their places.
+        # Like released entries, they may be out of the order of places.
         journal.save({}, list(log_messages(self._model, missing)), released=True)
         return int((missing.kinds == Kind.ANSWER).sum())
 

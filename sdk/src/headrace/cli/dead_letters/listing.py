@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.cli.dead_letters.box import check_stream, dead_letter_options, open_box
+from headrace.cli.dead_letters.access import check_stream, dead_letter_options, open_log
 from headrace.cli.dead_letters.wording import line, plain
 from headrace.cli.output import say
 from headrace.cli.running_target import find
@@ -46,8 +46,8 @@ def list_dead_letters(
     target = find(loop, data, redis)
     newest: deque[StoredDeadLetter] = deque(maxlen=limit)
     total = hidden = 0
-    with open_box(target, pulsar) as box:
-        for letter in box.read():
+    with open_log(target, pulsar) as log:
+        for letter in log.read():
             if stream not in (None, letter.message.stream):
                 continue
             if letter.retried and not retried:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.cli.dead_letters.box import check_stream, dead_letter_options, open_box, position_of, unknown
+from headrace.cli.dead_letters.access import check_stream, dead_letter_options, open_log, position_of, unknown
 from headrace.cli.dead_letters.editing import as_sent, check_fields, edited, fields_of
 from headrace.cli.error_text import REFUSED, Refused
 from headrace.cli.output import say, say_line
@@ -66,19 +66,19 @@ def retry(
     fields = fields_of(settings)
     target = find(loop, data, redis)
     outcomes: Counter[str] = Counter()
-    with open_box(target, pulsar) as box:
-        selection = _parse_positions(box, positions) if positions else _waiting(box, stream)
+    with open_log(target, pulsar) as log:
+        selection = _parse_positions(log, positions) if positions else _waiting(log, stream)
         if not selection:
             check_stream(stream, target)
             say("no dead letters to retry", err=True)
             return
         definition = None if target.data is None else definition_of(target, None)
         if fields:
-            for letter in _at(box, selection):
+            for letter in _at(log, selection):
                 check_fields(letter, fields, definition)
-        dead_letters = (edited(as_sent(letter, definition), fields, event) for letter in _at(box, selection))
+        dead_letters = (edited(as_sent(letter, definition), fields, event) for letter in _at(log, selection))
         with IngestClient(address or target.address("ingest")) as client:
-            _resend(box, client, dead_letters, lambda result: _print_result(result, outcomes, as_json))
+            _resend(log, client, dead_letters, lambda result: _print_result(result, outcomes, as_json))
     count = sum(outcomes.values())
     if outcomes["refused"]:
         raise Refused(f"{outcomes['refused']:,} of {count:,} were refused again", REFUSED)
@@ -95,13 +95,13 @@ def _check_usage(positions: Sequence[str], many: bool, settings: bool, event: st
         raise click.UsageError("--event is the event of one POSITION")
 
 
-def _parse_positions(box: DeadLetterLog, positions: Sequence[str]) -> set[Position]:
+def _parse_positions(log: DeadLetterLog, positions: Sequence[str]) -> set[Position]:
     """Return the dead letters at these positions; each must hold an event."""
     from headrace.errors import InvalidRequest
 
     texts = {position_of(text): text for text in positions}
-    for letter in box.read():
-        if letter.position in texts and not letter.is_event(box.topics):
+    for letter in log.read():
+        if letter.position in texts and not letter.is_event(log.topics):
             expected = "one that holds an event of a stream: there is nowhere to send it"
             raise InvalidRequest(
                 texts[letter.position], f"a dead letter of the {letter.message.service or 'unknown'}", expected
@@ -114,14 +114,14 @@ def _parse_positions(box: DeadLetterLog, positions: Sequence[str]) -> set[Positi
     return set(texts)
 
 
-def _waiting(box: DeadLetterLog, stream: str | None) -> set[Position]:
+def _waiting(log: DeadLetterLog, stream: str | None) -> set[Position]:
     """Return the dead letters (of a stream) that were not retried; report and skip those that hold no event."""
     positions: set[Position] = set()
     count = 0
-    for letter in box.read():
+    for letter in log.read():
         if letter.retried or stream not in (None, letter.message.stream):
             continue
-        if letter.is_event(box.topics):
+        if letter.is_event(log.topics):
             positions.add(letter.position)
         else:
             count += 1
@@ -130,10 +130,10 @@ def _waiting(box: DeadLetterLog, stream: str | None) -> set[Position]:
     return positions
 
 
-def _at(box: DeadLetterLog, positions: set[Position]) -> Iterator[StoredDeadLetter]:
+def _at(log: DeadLetterLog, positions: set[Position]) -> Iterator[StoredDeadLetter]:
     """Yield the dead letters at these positions; stop before those that were refused meanwhile."""
     remaining = len(positions)
-    for letter in box.read():
+    for letter in log.read():
         if letter.position in positions:
             yield letter
             remaining -= 1
@@ -142,7 +142,7 @@ def _at(box: DeadLetterLog, positions: set[Position]) -> Iterator[StoredDeadLett
 
 
 def _resend(
-    box: DeadLetterLog,
+    log: DeadLetterLog,
     client: IngestClient,
     dead_letters: Iterator[StoredDeadLetter],
     on_result: Callable[[Resent], None],
@@ -152,7 +152,7 @@ def _resend(
     from headrace.runtime.pulsar.dead_letters import Outcome
 
     for run in resend(client, dead_letters):
-        box.mark(
+        log.mark(
             {
                 result.letter.position: Outcome.REFUSED if result.error else Outcome.TAKEN
                 for result in run

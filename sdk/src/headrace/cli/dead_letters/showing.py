@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from headrace.cli.dead_letters.box import dead_letter_options, open_box, position_of, unknown
+from headrace.cli.dead_letters.access import dead_letter_options, open_log, position_of, unknown
 from headrace.cli.dead_letters.wording import page, plain
 from headrace.cli.output import say
 from headrace.cli.running_target import find
@@ -33,8 +33,8 @@ def show_dead_letter(
       headrace dead-letters show 0:12:0
     """
     wanted = position_of(position)
-    with open_box(find(loop, data, redis), pulsar) as box:
-        letter = next((letter for letter in box.read() if letter.position == wanted), None)
+    with open_log(find(loop, data, redis), pulsar) as log:
+        letter = next((letter for letter in log.read() if letter.position == wanted), None)
     if letter is None:
         raise unknown(position)
     say(json.dumps(plain(letter)) if as_json else page(letter))

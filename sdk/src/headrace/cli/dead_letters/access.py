@@ -28,7 +28,7 @@ def dead_letter_options(command: _Command) -> _Command:
 
 
 @contextmanager
-def open_box(target: Target, pulsar: str | None) -> Iterator[DeadLetterLog]:
+def open_log(target: Target, pulsar: str | None) -> Iterator[DeadLetterLog]:
     """Open the dead letters of a loop."""
     from headrace.runtime.pulsar.dead_letters import DeadLetterLog
     from headrace.wire.topics import Topics
