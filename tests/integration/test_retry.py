@@ -164,9 +164,9 @@ def test_what_is_not_shown_is_told(letters: Letters) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "names"),
     [
-        ([], 2, "by POSITION, or take all"),
-        (["1:2:3", "--all"], 2, "by POSITION, or take all"),
-        (["--all", "--set", "a=1"], 2, "named by POSITION"),
+        ([], 2, "by POSITION, or all of them"),
+        (["1:2:3", "--all"], 2, "by POSITION, or all of them"),
+        (["--all", "--set", "a=1"], 2, "selected by POSITION"),
         (["1:2:3", "1:2:4", "--event", "{}"], 2, "one POSITION"),
         (["1:2:3", "--set", "amount"], 2, "FIELD=VALUE"),
         (["first"], 4, "position is 'first'"),
