@@ -35,7 +35,9 @@ def _differences(site: Site, logs: BrokerLogs, name: str) -> Iterator[str]:
     loop, topics = site.loop, site.topics
     model = loop.model(name)
     log = LoggedModel(logs, topics, model)
-    replay = Replay(loop, model, StreamHistory(logs, topics, loop), log, PastVersions(logs, topics, model, None))
+    replay = Replay(
+        loop, model, StreamHistory(logs, topics, loop), log, versions=PastVersions(logs, topics, model, None)
+    )
     for logged in replay.log.vectors(Selection(), _SIZE):
         again = replay.recompute(logged, complete=False, alterations=replay.alterations)
         numbers = logged.vectors.numbers.view(np.int64) == again.made.numbers.view(np.int64)

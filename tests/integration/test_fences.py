@@ -135,7 +135,7 @@ def test_what_an_owner_said_of_its_rest_ends_with_its_epoch(store: redis.Redis, 
 
     for _ in range(2):
         epoch = partitions.take_over(PARTITION).epoch
-        partitions.save(PARTITION, epoch, Progress((1, 2, -1)), reached, {}, 0, [], 9)
+        partitions.save(PARTITION, epoch, Progress((1, 2, -1)), reached, ids={}, oldest=0, views=[], most_ids=9)
         assert said() == reached
     partitions.take_over(PARTITION)
     assert said() == Reached(by_the_next, by_the_next)
@@ -147,12 +147,28 @@ def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: re
     assert (first.progress, first.seen) == (Progress(), {})
     progress = Progress((1, 2, -1), (1, 3, -1), START, START - 7, ended=True)
     reached = Reached(START + 1, START)
-    former.save(PARTITION, first.epoch, progress, reached, {"x": START, "old": START - 10}, START - 5, ["asked:1"], 9)
+    former.save(
+        PARTITION,
+        first.epoch,
+        progress,
+        reached,
+        ids={"x": START, "old": START - 10},
+        oldest=START - 5,
+        views=["asked:1"],
+        most_ids=9,
+    )
     second = new.take_over(PARTITION)
     assert (second.epoch, second.progress, second.seen) == (first.epoch + 1, progress, {"x": START})
     with pytest.raises(Fenced):
         former.save(
-            PARTITION, first.epoch, replace(progress, done=(9, 9, -1)), Reached(ENDED, ENDED), {"y": START}, 0, [], 9
+            PARTITION,
+            first.epoch,
+            replace(progress, done=(9, 9, -1)),
+            Reached(ENDED, ENDED),
+            ids={"y": START},
+            oldest=0,
+            views=[],
+            most_ids=9,
         )
     with pytest.raises(Fenced):
         former.record_emitted(PARTITION, first.epoch, replace(progress, emitted=(9, 9, -1)))
@@ -166,7 +182,7 @@ def test_what_its_last_owner_folds_is_what_a_new_one_goes_on_with(store: redis.R
     partitions = PartitionStore(store, LOOP.name)
     for views in ({"asked:1", "more:1"}, {"asked:1"}):
         epoch = partitions.take_over(PARTITION).epoch
-        partitions.save(PARTITION, epoch, Progress(), Reached(), {}, 0, views, 9)
+        partitions.save(PARTITION, epoch, Progress(), Reached(), ids={}, oldest=0, views=views, most_ids=9)
     assert partitions.take_over(PARTITION).views == {"asked:1"}
 
 
@@ -177,11 +193,11 @@ def test_rows_from_before_a_partition_began_anew_count_as_lost_and_go(store: red
     rows.write([Write(ROWS, {"p": row(5, before)})], "a-0", before)
     rows.write([Write(other, {"p": row(5, epoch=2)})], "a-1", 2)
     store.hset(row_key(LOOP.name, "k", "p"), "gone:7@0", b"of a view that is gone")
-    floor = partitions.begin_anew(PARTITION, before + 7, Progress(), Position(9, 0, -1), ["asked:1"], lost=True)
+    floor = partitions.begin_anew(PARTITION, before + 7, Progress(), Position(9, 0, -1), views=["asked:1"], lost=True)
     assert floor == before + 8
     rows.write([Write(ROWS, {"q": row(5, floor)})], "a-0", floor)
     # A view that is added meanwhile does not make older rows count again.
-    partitions.begin_anew(PARTITION, 0, Progress(), Position(9, 0, -1), ["asked:1", "more:1"])
+    partitions.begin_anew(PARTITION, 0, Progress(), Position(9, 0, -1), views=["asked:1", "more:1"])
     assert partitions.take_over(PARTITION).floor == floor
     assert rows.drop_older({PARTITION: floor, PartitionId("a", 1): 2}) == 2
     assert {rows_id: list(found) for rows_id, found in rows.load({ROWS: ["p", "q"], other: ["p"]}).items()} == {
@@ -194,7 +210,7 @@ def test_only_the_newest_ids_are_kept_where_there_are_too_many(store: redis.Redi
     partitions = PartitionStore(store, LOOP.name)
     epoch = partitions.take_over(PARTITION).epoch
     ids = {f"id{number}": START + number for number in range(5)}
-    partitions.save(PARTITION, epoch, Progress(), Reached(), ids, 0, [], 3)
+    partitions.save(PARTITION, epoch, Progress(), Reached(), ids=ids, oldest=0, views=[], most_ids=3)
     assert partitions.take_over(PARTITION).seen == {f"id{number}": START + number for number in (2, 3, 4)}
 
 
@@ -210,8 +226,10 @@ def test_decisions_are_read_from_all_partitions(store: redis.Redis) -> None:
         positions = [Position(1, entry, -1) for entry in range(3)]
         assert decisions.note(["call:7", "call:8", None], positions, refused)
         assert not decisions.note(["call:7", "call:8", None], positions, refused)  # judged again by the next owner
-        partitions.save(name, epoch, Progress(), Reached(), {}, 0, [], 9, encode(decisions))
-        partitions.save(name, epoch, Progress(), Reached(), {}, 0, [], 9)
+        partitions.save(
+            name, epoch, Progress(), Reached(), ids={}, oldest=0, views=[], most_ids=9, decisions=encode(decisions)
+        )
+        partitions.save(name, epoch, Progress(), Reached(), ids={}, oldest=0, views=[], most_ids=9)
         assert decode(partitions.take_over(name).decisions) == decisions
     tally = board.read(stream, "call")
     assert (tally.accepted, tally.repeats, tally.rejected, tally.late) == (2, 1, 1, 1)
@@ -281,7 +299,10 @@ def test_a_store_that_was_wiped_gives_no_epoch_out_again(store: redis.Redis) -> 
     store.flushall()
     pause = threading.Event()
     pause.wait(0.002)
-    after = fences.acquire("m"), partitions.begin_anew(PARTITION, 0, Progress(), Position(9, 0, -1), [], lost=True)
+    after = (
+        fences.acquire("m"),
+        partitions.begin_anew(PARTITION, 0, Progress(), Position(9, 0, -1), views=[], lost=True),
+    )
     assert after > before
     with pytest.raises(Fenced):
         fences.check("m", before[0])

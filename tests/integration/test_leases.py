@@ -47,7 +47,7 @@ def test_one_that_comes_back_under_its_name_goes_on_at_once(store: redis.Redis) 
 
 def test_one_that_says_nothing_more_is_followed(store: redis.Redis) -> None:
     clock = Clock()
-    first = Lease(store, "loop", "join:silent", "a", clock)
+    first = Lease(store, "loop", "join:silent", "a", clock=clock)
     second = Lease(store, "loop", "join:silent", "b")
     assert first.campaign()
     clock.now += LIFE - 0.1

@@ -40,7 +40,16 @@ def saved(store: redis.Redis, ids: int = 2) -> PartitionStore:
     partitions = PartitionStore(store, "loop")
     epoch = partitions.take_over(PARTITION).epoch
     done = Progress((3, 4, -1), (3, 5, -1), newest=7)
-    partitions.save(PARTITION, epoch, done, Reached(5, 6), {f"id{n}": n for n in range(ids)}, 0, ["v:1"], 100)
+    partitions.save(
+        PARTITION,
+        epoch,
+        done,
+        Reached(5, 6),
+        ids={f"id{n}": n for n in range(ids)},
+        oldest=0,
+        views=["v:1"],
+        most_ids=100,
+    )
     return partitions
 
 
@@ -59,7 +68,7 @@ def test_damaged_progress_is_refused_by_its_owner_and_says_nothing_to_others(
     partitions.rebuilding([PARTITION])
     partitions.views(PARTITION)
     # The cure that an operator applies.
-    partitions.begin_anew(PARTITION, 0, Progress(), START, ["v:1"], lost=True)
+    partitions.begin_anew(PARTITION, 0, Progress(), START, views=["v:1"], lost=True)
     assert partitions.take_over(PARTITION).progress.done == START
 
 

@@ -217,7 +217,7 @@ class WrongPartitions(HeadraceError):
         What to do to correct it.
     """
 
-    def __init__(self, topic: str, found: int, declared: int, stream: str, cure: str) -> None:
+    def __init__(self, topic: str, found: int, declared: int, stream: str, *, cure: str) -> None:
         has = f"{found} partition{'' if found == 1 else 's'}"
         super().__init__(f"{topic} has {has}, but needs {declared}, as stream {stream!r} declares: {cure}")
         self.topic = topic
@@ -327,7 +327,7 @@ class LearnerFailed(HeadraceError):
         What the learner raised.
     """
 
-    def __init__(self, model: str, seq: int, question: int, id: str, error: Exception) -> None:
+    def __init__(self, model: str, seq: int, question: int, id: str, *, error: Exception) -> None:
         super().__init__(
             f"model {model!r} fails on entry {seq} of its log ({quoted(id)}): {type(error).__name__}: "
             f"{shown(error, _VALUE_LENGTH)}. Mend its learner, or leave the example out: headrace skip {model} "

@@ -39,8 +39,8 @@ def test_an_address_alone_lacks_the_definition(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HEADRACE_DATA", raising=False)
     with pytest.raises(click.UsageError, match="--address needs --definition too"):
-        send._target("ingest:8000", None, None, None, None)
-    assert send._target("ingest:8000", FLIGHTS, None, None, None).redis == ""
+        send._target("ingest:8000", None, None, None, redis=None)
+    assert send._target("ingest:8000", FLIGHTS, None, None, redis=None).redis == ""
 
 
 def test_a_field_that_the_stream_lacks_is_not_set(flights: LoopDefinition) -> None:
@@ -75,8 +75,8 @@ def test_an_age_before_the_row_is_shown(age_s: float | None, text: str) -> None:
 
 
 def test_a_replay_tells_why_predictions_are_missing(capsys: pytest.CaptureFixture[str]) -> None:
-    sum_up({"fraudulent": Counts(vectors=4, unscored=4)}, Alterations(), False, True, False)
-    sum_up({"late": Counts(vectors=1, predictions=1, versions={5})}, Alterations(), False, True, False)
+    sum_up({"fraudulent": Counts(vectors=4, unscored=4)}, Alterations(), False, True, as_json=False)
+    sum_up({"late": Counts(vectors=1, predictions=1, versions={5})}, Alterations(), False, True, as_json=False)
     assert capsys.readouterr().out.splitlines() == [
         "fraudulent: 4 vectors at their cuts, 0 predictions of 0 versions "
         "(4 asked before this definition had a version), 0 examples: no difference",

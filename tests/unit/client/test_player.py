@@ -93,7 +93,7 @@ def play(
 ) -> tuple[Log, Player]:
     clock = clock or Clock()
     log = Log(clock)
-    player = Player(sources_of(LOOP, sources), log, pace or Slices(2), clock, options.pop("look", None))
+    player = Player(sources_of(LOOP, sources), log, pace or Slices(2), clock, look=options.pop("look", None))
     player.run(options.pop("limit", None), options.pop("final", True))
     assert not options
     return log, player
@@ -218,7 +218,7 @@ def test_progress_is_told_now_and_then_and_at_the_end(tmp_path: Path) -> None:
     reports: list[Progress] = []
     clock = Clock()
     sources = sources_of(LOOP, [(write(tmp_path, "a", range(1, 10)), "a")])
-    Player(sources, Log(clock), Slices(1), clock, None, reports.append).run(None, True)
+    Player(sources, Log(clock), Slices(1), clock, look=None, on_progress=reports.append).run(None, True)
     assert reports == [Progress(1, 1, None), Progress(9, 9, None)]
 
 

@@ -487,7 +487,7 @@ def test_rows_from_before_a_backfill_of_a_running_loop_are_not_gone_on_with(begu
     for partition in begun:
         out = Progress(emitted=world.progress[partition].emitted)
         Partitions(world).begin_anew(
-            partition, 0, out, Position(24, 0, -1), view_names(definition, partition.stream), lost=True
+            partition, 0, out, Position(24, 0, -1), views=view_names(definition, partition.stream), lost=True
         )
     live.step()
     assert not any(live.owns(partition, 1) for partition in begun)

@@ -176,7 +176,7 @@ def test_after_a_crash_each_is_in_the_log_once(tmp_path: Path, saves: int, sent:
     again.note_silence("features", START)
     assert sorted(found) == sorted(EXPECTED)
     assert not pairs.state.remake
-    assert "o" in {name for name, _ in pairs.waiting.load(["o"]).items()}
+    assert "o" in pairs.waiting.load(["o"])
 
 
 def test_a_new_model_or_another_learner_makes_none(tmp_path: Path) -> None:

@@ -180,10 +180,10 @@ class Served:
             self.model,
             StreamHistory(self.logs, TOPICS, self.loop),
             LoggedModel(self.logs, TOPICS, self.model),
-            PastVersions(self.logs, TOPICS, self.model, estimator if learner else None, relearn),
-            complete,
-            alterations,
-            pass_bytes,
+            versions=PastVersions(self.logs, TOPICS, self.model, estimator if learner else None, relearn=relearn),
+            complete=complete,
+            alterations=alterations,
+            pass_bytes=pass_bytes,
         )
 
     def differences(self, selection: Selection | None = None, **options: Any) -> list[Difference]:

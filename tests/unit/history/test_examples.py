@@ -59,7 +59,7 @@ def answers(served: Served) -> dict[str, tuple[int, float]]:
 
 def audit(served: Served, selection: Selection | None = None) -> list[Difference]:
     streams = StreamHistory(served.logs, TOPICS, served.loop)
-    found = ExampleAudit(served.loop, served.model, streams, served.logs, TOPICS)
+    found = ExampleAudit(served.loop, served.model, streams, served.logs, topics=TOPICS)
     return list(found.differences(selection or Selection()))
 
 

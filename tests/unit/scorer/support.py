@@ -263,7 +263,7 @@ def scorer(
         versions,
         Assembler,
         rows or FakeRows(history()),
-        FakeLog() if log is None else log,
+        log=FakeLog() if log is None else log,
         clock=lambda: NOW,
         store_down=store_down,
         max_in_flight=max_in_flight,

@@ -137,7 +137,7 @@ async def test_a_former_one_is_asked_with_the_former_form_of_its_view() -> None:
     assert answering(versions) == (OF_CARD.hash, 60)
     assert versions.current("fraud").selection is None, "its features read the other form"
     rows = FakeRows(history())
-    scorer = Scorer(LOOP, versions, Assembler, rows, PredictionQueue(10, 2.0), clock=lambda: NOW)
+    scorer = Scorer(LOOP, versions, Assembler, rows, log=PredictionQueue(10, 2.0), clock=lambda: NOW)
     await scorer.score(Request("fraud", event()))
     assert rows.fields == {row_field(before.view("by_card"), partition) for partition in range(2)}
 
@@ -183,7 +183,7 @@ def test_a_selection_finds_the_columns_of_the_other_vector() -> None:
 
 
 def scorer_of(versions: Versions, queue: PredictionQueue) -> Scorer:
-    return Scorer(LOOP, versions, Assembler, FakeRows(history()), queue, clock=lambda: NOW)
+    return Scorer(LOOP, versions, Assembler, FakeRows(history()), log=queue, clock=lambda: NOW)
 
 
 async def score(versions: Versions, model: str, body: bytes) -> tuple[float, PredictionQueue]:
@@ -201,7 +201,7 @@ async def test_the_former_answers_what_it_did_before(former: ModelDefinition) ->
     new = structs.replace(LOOP, models=(former, *LOOP.models[1:]))
     before = Versions(new, Notes())
     before.offer([published(former, 60)])
-    alone = Scorer(new, before, Assembler, FakeRows(history()), PredictionQueue(10, 2.0), clock=lambda: NOW)
+    alone = Scorer(new, before, Assembler, FakeRows(history()), log=PredictionQueue(10, 2.0), clock=lambda: NOW)
     expected = (await alone.score(Request("fraud", event()))).score
     versions = offered(published(former, 60), published(FRAUD, 20, taken_over=False))
     found, queue = await score(versions, "fraud", event())

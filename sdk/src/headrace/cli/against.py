@@ -40,7 +40,9 @@ class Running:
     target: Target | None
 
 
-def compare_with(new: LoopDefinition, against: str, pulsar: str | None, pulsar_admin: str | None, as_json: bool) -> int:
+def compare_with(
+    new: LoopDefinition, against: str, pulsar: str | None, pulsar_admin: str | None, *, as_json: bool
+) -> int:
     """Print what becomes of each part of the running loop's state; return the exit code.
 
     Raises
@@ -116,7 +118,7 @@ def _facts(
         if admin_url is None:
             return FactFinder(running.definition, client, store, namespace).find(new), unseen
         with closing(Admin(admin_url, _token())) as admin:
-            return FactFinder(running.definition, client, store, namespace, admin).find(new), unseen
+            return FactFinder(running.definition, client, store, namespace, admin=admin).find(new), unseen
 
 
 def _token() -> str | None:

@@ -33,6 +33,7 @@ _LOOK_S = 0.5
 )
 @loop_options
 def command(
+    *,
     again: bool,
     detach: bool,
     as_json: bool,

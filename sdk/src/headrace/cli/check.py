@@ -24,7 +24,7 @@ from headrace.cli.output import say
     help="Its admin API, which knows schemas and partitions.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --against: one line of JSON.")
-def command(loop: Path, against: str | None, pulsar: str | None, pulsar_admin: str | None, as_json: bool) -> int:
+def command(*, loop: Path, against: str | None, pulsar: str | None, pulsar_admin: str | None, as_json: bool) -> int:
     """Explain the loop in the file LOOP: its streams, topics, views, features, models.
 
     Every mistake is named with its line and its cure; the exit code is then 2. With --against nothing is explained:
@@ -43,7 +43,7 @@ def command(loop: Path, against: str | None, pulsar: str | None, pulsar_admin: s
     if against is not None:
         from headrace.cli.against import compare_with
 
-        return compare_with(definition, against, pulsar, pulsar_admin, as_json)
+        return compare_with(definition, against, pulsar, pulsar_admin, as_json=as_json)
     if as_json or pulsar:
         raise click.UsageError("--json and --pulsar belong to --against")
     say(compiler.explain(definition), nl=False)

@@ -35,6 +35,7 @@ class Moment(click.ParamType):
 @click.option("--address", metavar="HOST:PORT", help="The ingest service, instead of looking for it.")
 @loop_options
 def command(
+    *,
     stream: str,
     until: int | None,
     confirm: bool,

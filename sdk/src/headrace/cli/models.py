@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--address", metavar="HOST:PORT", help="The scorer, instead of looking for it.")
 @loop_options
 def command(
+    *,
     model: str | None,
     as_json: bool,
     address: str | None,

@@ -63,6 +63,7 @@ class _Speed(click.ParamType):
 @sending_options
 @loop_options
 def command(
+    *,
     sources: tuple[tuple[Path, str], ...],
     speed: str | float,
     ahead: int,
@@ -98,7 +99,7 @@ def command(
             sources_of(loop_definition, sources),
             address or target.address("ingest"),
             target.redis,
-            speed,  # type: ignore[arg-type]
+            speed=speed,  # type: ignore[arg-type]
             limit=limit,
             ahead=ahead,
             final=not more,

@@ -94,6 +94,7 @@ class _Loop:
 )
 @loop_options
 def command(
+    *,
     diff: bool,
     models: tuple[str, ...],
     ids: tuple[str, ...],
@@ -127,7 +128,7 @@ def command(
     from headrace.history.alterations import Alterations
     from headrace.history.served_record import Selection
 
-    origin = _loop(pulsar, definition, loop_file, loop, data, redis)
+    origin = _loop(pulsar, definition, loop_file, loop, data=data, redis=redis)
     alterations = Alterations()
     for path, stream in altered:
         alterations.read(origin.definition, stream, path)
@@ -137,15 +138,15 @@ def command(
     definitions = _choose(origin.definition, models)
     totals: dict[str, Counts] = {}
     with broker_of(origin.target, pulsar) as (client, namespace), progress("replay") as show:
-        reading = _Reading(client, namespace, origin, show, alterations, complete, relearn)
+        reading = _Reading(client, namespace, origin, show, alterations=alterations, complete=complete, relearn=relearn)
         for model in definitions:
             replay, comparison = reading.of(model)
-            totals[model.name] = _one(replay, comparison, selection, diff, as_json)
+            totals[model.name] = _one(replay, comparison, selection, diff, as_json=as_json)
             if diff and not alterations and limit is None:
                 audit = reading.audit(model)
                 print_differences(audit.differences(selection), totals[model.name], as_json)
                 totals[model.name].examples, totals[model.name].examples_left_out = audit.examples, audit.left_out
-    sum_up(totals, alterations, complete, diff, as_json)
+    sum_up(totals, alterations, complete, diff, as_json=as_json)
     return 1 if diff and any(counts.differing for counts in totals.values()) else 0
 
 
@@ -158,6 +159,7 @@ class _Reading:
         namespace: str,
         loop: _Loop,
         show: Callable[[int, str], None],
+        *,
         alterations: Alterations,
         complete: bool,
         relearn: bool,
@@ -188,23 +190,23 @@ class _Reading:
             model,
             self._streams,
             LoggedModel(self._logs, self._topics, model),
-            PastVersions(self._logs, self._topics, model, make, self._relearn),
-            self._complete,
-            self._alterations,
+            versions=PastVersions(self._logs, self._topics, model, make, relearn=self._relearn),
+            complete=self._complete,
+            alterations=self._alterations,
         )
         return replay, Comparison(replay)
 
     def audit(self, model: ModelDefinition) -> ExampleAudit:
         from headrace.history.examples import ExampleAudit
 
-        return ExampleAudit(self._loop.definition, model, self._streams, self._logs, self._topics)
+        return ExampleAudit(self._loop.definition, model, self._streams, self._logs, topics=self._topics)
 
     def _tell(self, stream: str, count: int) -> None:
         self._events += count
         self._show(self._events, stream)
 
 
-def _one(replay: Replay, comparison: Comparison, selection: Selection, diff: bool, as_json: bool) -> Counts:
+def _one(replay: Replay, comparison: Comparison, selection: Selection, diff: bool, *, as_json: bool) -> Counts:
     """Replay one model; print the results as they come."""
     counts = Counts()
     for replayed in replay.vectors(selection):
@@ -230,6 +232,7 @@ def _loop(
     definition: Path | None,
     loop_file: Path | None,
     loop: str | None,
+    *,
     data: Path | None,
     redis: str | None,
 ) -> _Loop:

@@ -120,7 +120,9 @@ def print_vectors(comparison: Comparison, replayed: Replayed, as_json: bool) -> 
             say_line(f"  {name:<{width}}  {_value(value)}")
 
 
-def sum_up(totals: Mapping[str, Counts], alterations: Alterations, complete: bool, diff: bool, as_json: bool) -> None:
+def sum_up(
+    totals: Mapping[str, Counts], alterations: Alterations, complete: bool, diff: bool, *, as_json: bool
+) -> None:
     """Print what was recomputed and how much differs; notes go to standard error."""
     for stream, strangers in alterations.strangers().items():
         some = f"{', '.join(strangers[:3])}{' ...' if len(strangers) > 3 else ''}"

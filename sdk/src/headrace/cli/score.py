@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--address", metavar="HOST:PORT", help="The scorer, instead of looking for it.")
 @loop_options
 def command(
+    *,
     model: str,
     event: str,
     event_id: str,

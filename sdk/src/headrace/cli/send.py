@@ -28,6 +28,7 @@ from headrace.wording import counted
 @sending_options
 @loop_options
 def command(
+    *,
     stream: str,
     files: tuple[Path, ...],
     final: bool,
@@ -53,7 +54,7 @@ def command(
     """
     from headrace.client import send
 
-    target = _target(address, definition, loop, data, redis)
+    target = _target(address, definition, loop, data, redis=redis)
     loop_definition = definition_of(target, definition)
     names = tuple(entry.name for entry in loop_definition.streams)
     if stream not in names:
@@ -76,7 +77,7 @@ def command(
 
 
 def _target(
-    address: str | None, definition: Path | None, loop: str | None, data: Path | None, redis: str | None
+    address: str | None, definition: Path | None, loop: str | None, data: Path | None, *, redis: str | None
 ) -> Target:
     """Find the running loop; return an empty target if the options already say all that is needed."""
     if address and definition:

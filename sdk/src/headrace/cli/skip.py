@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 )
 @loop_options
 def command(
+    *,
     model: str,
     example_id: str,
     as_json: bool,

@@ -36,7 +36,7 @@ _EVERY_S = 1.0
 )
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 @click.option("--watch", is_flag=True, help="Again each second, until Ctrl-C.")
-def command(loop: str | None, data: Path | None, redis: str | None, as_json: bool, watch: bool) -> None:
+def command(*, loop: str | None, data: Path | None, redis: str | None, as_json: bool, watch: bool) -> None:
     """Show what the services of the running loop LOOP (its name or file) do: lag, rates, versions, dead letters.
 
     \b

@@ -60,6 +60,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option("--workers", type=Workers(), multiple=True, help="More than one process of a service; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as one line of JSON, and nothing else.")
 def command(
+    *,
     loop: Path,
     data: Path | None,
     pulsar: str | None,

@@ -111,8 +111,8 @@ def play(
     sources: Sequence[tuple[Path | str, str]],
     address: str,
     redis_url: str,
-    speed: Speed = "max",
     *,
+    speed: Speed = "max",
     limit: int | None = None,
     ahead: int = AHEAD,
     final: bool = True,
@@ -158,7 +158,7 @@ def play(
     began = clock.now()
     client = IngestClient(address, sender=sender_name("play"))
     with store, client, client.stream(decide=True) as target:
-        player = Player(ranked, target, pace, clock, _attentive(target, look), on_progress)
+        player = Player(ranked, target, pace, clock, look=_attentive(target, look), on_progress=on_progress)
         player.run(limit, final)
         result = target.finish()
     return PlayResult(
@@ -245,6 +245,7 @@ class Player:
         target: Target,
         pace: Pace,
         clock: Clock,
+        *,
         look: Callable[[], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         now: Callable[[], int] = _wall_clock,

@@ -120,11 +120,11 @@ def _quality_plot(story: Story) -> str:
         figure = Figure(figsize=(9.5, 8), layout="constrained")
         areas, losses, accuracies = figure.subplots(3, 1, sharex=True)
         for axes, key in ((areas, "roc_auc"), (losses, "log_loss"), (accuracies, "accuracy")):
-            _line(axes, story.learned, key, _LEARNER, "as of the question")
-            _line(axes, story.served, key, _SERVED, "as served, two hours ahead")
+            _line(axes, story.learned, key, _LEARNER, label="as of the question")
+            _line(axes, story.served, key, _SERVED, label="as served, two hours ahead")
         areas.axhline(0.5, color=_BASELINE, linestyle="--", label="guessing")
-        _line(losses, story.learned, "prior_log_loss", _BASELINE, "prior", linestyle="--")
-        _line(accuracies, story.learned, "no_change_accuracy", _BASELINE, "no change", linestyle="--")
+        _line(losses, story.learned, "prior_log_loss", _BASELINE, label="prior", linestyle="--")
+        _line(accuracies, story.learned, "no_change_accuracy", _BASELINE, label="no change", linestyle="--")
         titles = ("ROC AUC (more is better)", "log loss (less is better)", "accuracy (more is better)")
         for axes, title in zip((areas, losses, accuracies), titles, strict=True):
             axes.set_title(title, loc="left")
@@ -133,7 +133,7 @@ def _quality_plot(story: Story) -> str:
         return _svg(figure)
 
 
-def _line(axes: Any, points: Sequence[Point], key: str, color: str, label: str, linestyle: str = "-") -> None:
+def _line(axes: Any, points: Sequence[Point], key: str, color: str, *, label: str, linestyle: str = "-") -> None:
     if points:
         times = [datetime.fromtimestamp(point.time / 1e6, UTC) for point in points]
         axes.plot(times, [point.metrics[key] for point in points], linestyle, color=color, label=label, linewidth=1.5)

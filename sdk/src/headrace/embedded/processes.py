@@ -118,6 +118,7 @@ class Worker:
         index: int,
         module: str,
         surroundings: Surroundings,
+        *,
         store: redis.Redis,
         report: Report,
         mend: Mend,
@@ -369,7 +370,7 @@ class Supervisor:
         self._store = redis.Redis.from_url(surroundings.redis_url, socket_timeout=5.0, socket_connect_timeout=5.0)
         self._board = StatusBoard(self._store, surroundings.name)
         self.workers = tuple(
-            Worker(service, index, module, surroundings, self._store, report, mend, delays)
+            Worker(service, index, module, surroundings, store=self._store, report=report, mend=mend, delays=delays)
             for service, module in services.items()
             for index in range(counts[service])
         )

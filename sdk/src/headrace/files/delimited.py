@@ -161,7 +161,7 @@ class _Table:
         lines = [record.line for record, _ in rows]
         cells = list(zip(*(cells for _, cells in rows), strict=True))
         columns = {field.name: self._column(field, cells[at]) for field, at in self._columns}
-        return encode_columns(self._stream, columns, lines, self._path, lambda index: _raw(rows[index][0]))
+        return encode_columns(self._stream, columns, lines, self._path, raw=lambda index: _raw(rows[index][0]))
 
     def _column(self, field: Field, cells: Sequence[str]) -> Column:
         missing = self._stream.missing

@@ -23,6 +23,7 @@ def encode_columns(
     columns: Mapping[str, Column],
     lines: Sequence[int],
     path: Path,
+    *,
     raw: Callable[[int], bytes],
 ) -> Rows:
     """Encode columns of equal length as events.
@@ -39,7 +40,7 @@ def encode_columns(
     faults = {index: all_of(errors) for index, errors in errors_by_row.items()}
     names = list(columns)
     cells = [_as_sent(stream, name, column) for name, column in columns.items()]
-    events = [_event(names, values, index, faults, raw) for index, values in enumerate(zip(*cells, strict=True))]
+    events = [_event(names, values, index, faults, raw=raw) for index, values in enumerate(zip(*cells, strict=True))]
     times, untimed = columns[stream.time]
     rows = Rows(events, [None if index in untimed else time for index, time in enumerate(times)], list(lines))
     rows.faults = [Fault(path, lines[index], faults[index]) for index in sorted(faults)]
@@ -62,7 +63,12 @@ def _is_ambiguous(stream: StreamDefinition, time: int | None) -> bool:
 
 
 def _event(
-    names: list[str], values: tuple[Any, ...], index: int, faults: dict[int, InvalidEvent], raw: Callable[[int], bytes]
+    names: list[str],
+    values: tuple[Any, ...],
+    index: int,
+    faults: dict[int, InvalidEvent],
+    *,
+    raw: Callable[[int], bytes],
 ) -> bytes:
     event = dict(zip(names, values, strict=True))
     if index in faults:

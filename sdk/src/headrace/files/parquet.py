@@ -55,7 +55,7 @@ def read_parquet(file: IO[bytes], path: Path, stream: StreamDefinition, batch: i
         for piece in table.iter_batches(size, columns=list(names.values()), use_threads=False):
             columns = {field.name: _column(stream, field, piece.column(names[field.name])) for field in fields}
             lines = range(row, row + len(piece))
-            yield encode_columns(stream, columns, lines, path, partial(_raw, piece))
+            yield encode_columns(stream, columns, lines, path, raw=partial(_raw, piece))
             row += len(piece)
     except (pa.ArrowException, OSError) as error:
         raise broken(path, row, f"not readable ({error})", "a whole Parquet file") from None

@@ -109,7 +109,7 @@ class Backfill:
         """Have a partition folded again; return the first epoch whose rows count."""
         goal, views = outputs.retained[partition].end, view_names(self._loop, partition.stream)
         out = outputs.progress[partition]
-        return self._partitions.begin_anew(partition, outputs.epochs[partition], out, goal, views, lost=True)
+        return self._partitions.begin_anew(partition, outputs.epochs[partition], out, goal, views=views, lost=True)
 
     def _unknown(self) -> list[PartitionId | str]:
         """Return the partitions, and the models (for their joins), of which the store knows nothing."""

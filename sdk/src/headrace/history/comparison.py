@@ -34,15 +34,17 @@ class Comparison:
         causes = Causes(self._replay, self.columns, replayed, np.flatnonzero(vectors))
         for row in np.flatnonzero(vectors | scores | ~recomputed.known).tolist():
             if not recomputed.known[row]:
-                yield self._difference(logged.ids[row], logged.times[row], "vector", None, None, causes.lost(row))
+                yield self._difference(
+                    logged.ids[row], logged.times[row], "vector", None, recomputed=None, reason=causes.lost(row)
+                )
             for feature in np.flatnonzero(features[row]).tolist():
                 yield self._difference(
                     logged.ids[row],
                     logged.times[row],
                     self.columns.names[feature],
                     self.columns.value(logged.numbers, logged.categories, row, feature),
-                    self.columns.value(recomputed.made.numbers, recomputed.made.categories, row, feature),
-                    causes.why(row, feature),
+                    recomputed=self.columns.value(recomputed.made.numbers, recomputed.made.categories, row, feature),
+                    reason=causes.why(row, feature),
                 )
             if scores[row]:
                 version = int(replayed.predictions.versions[row])
@@ -54,16 +56,19 @@ class Comparison:
         differ = scores_differ(predictions.scores, rescored.scores) & ~np.isnan(rescored.scores)
         for row in np.flatnonzero(differ).tolist():
             reason = _version(rescored, predictions.versions[row])
-            scores = float(predictions.scores[row]), float(rescored.scores[row])
-            yield self._difference(predictions.ids[row], predictions.times[row], "score", *scores, reason)
+            before, now = float(predictions.scores[row]), float(rescored.scores[row])
+            event = predictions.ids[row], predictions.times[row]
+            yield self._difference(*event, "score", before, recomputed=now, reason=reason)
 
     def _score(self, replayed: Replayed, row: int, reason: str) -> Iterator[Difference]:
         vectors, logged, rescored = replayed.logged.vectors, replayed.predictions, replayed.scores
         event = vectors.ids[row], vectors.times[row]
         if scores_differ(logged.scores[row : row + 1], rescored.scores[row : row + 1]).any():
-            yield self._difference(*event, "score", float(logged.scores[row]), float(rescored.scores[row]), reason)
+            yield self._difference(
+                *event, "score", float(logged.scores[row]), recomputed=float(rescored.scores[row]), reason=reason
+            )
         if logged.labels[row] != rescored.labels[row]:
-            yield self._difference(*event, "label", logged.labels[row], rescored.labels[row], reason)
+            yield self._difference(*event, "label", logged.labels[row], recomputed=rescored.labels[row], reason=reason)
 
     def _difference(
         self,
@@ -71,6 +76,7 @@ class Comparison:
         time: np.int64,
         part: str,
         logged: float | str | None,
+        *,
         recomputed: float | str | None,
         reason: str,
     ) -> Difference:

@@ -48,7 +48,7 @@ class ExampleAudit:
     """
 
     def __init__(
-        self, loop: LoopDefinition, model: ModelDefinition, streams: StreamHistory, logs: Logs, topics: Topics
+        self, loop: LoopDefinition, model: ModelDefinition, streams: StreamHistory, logs: Logs, *, topics: Topics
     ) -> None:
         self._loop = loop
         self._model = model

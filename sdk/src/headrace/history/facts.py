@@ -45,6 +45,7 @@ class FactFinder:
         client: pulsar.Client,
         store: redis.Redis,
         namespace: str,
+        *,
         admin: Admin | None = None,
         clock: Callable[[], int] = wall_clock,
     ) -> None:

@@ -172,7 +172,7 @@ def remake(
     if model.vectors == "requests":
         raise InvalidRequest(f"model {model.name}", "asked by requests", "one whose questions are events of a stream")
     remade = Remade()
-    remade.entries = _Log(loop, model, source, until, first, span).entries(remade, told)
+    remade.entries = _Log(loop, model, source, until, first=first, span=span).entries(remade, told)
     return remade
 
 
@@ -185,6 +185,7 @@ class _Log:
         model: ModelDefinition,
         source: EventSource,
         until: Mapping[PartitionId, tuple[int, int, int]] | None,
+        *,
         first: int,
         span: int,
     ) -> None:

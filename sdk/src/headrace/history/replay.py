@@ -63,6 +63,7 @@ class Replay:
         model: ModelDefinition,
         streams: StreamHistory,
         log: LoggedModel,
+        *,
         versions: PastVersions,
         complete: bool = False,
         alterations: Alterations = NONE,
@@ -95,7 +96,7 @@ class Replay:
     def recompute(self, logged: LoggedVectors, complete: bool, alterations: Alterations) -> Recomputed:
         """Recompute vectors, at their cuts or completely, from the streams as they are or altered."""
         rows, events, keys = self._events(logged, alterations)
-        replay = VectorReplay(self.loop, self.model, events, keys, None if complete else logged.vectors.cuts[rows])
+        replay = VectorReplay(self.loop, self.model, events, keys, cuts=None if complete else logged.vectors.cuts[rows])
         for stream in replay.streams if len(rows) else ():
             for source in self.streams.partitions(stream):
                 fold = replay.partition(source)

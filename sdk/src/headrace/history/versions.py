@@ -59,6 +59,7 @@ class PastVersions:
         topics: Topics,
         model: ModelDefinition,
         make: Callable[[], Any] | None,
+        *,
         relearn: bool = False,
     ) -> None:
         self._logs = logs
@@ -76,9 +77,27 @@ class PastVersions:
         order = np.argsort(versions, kind="stable")
         ordered = versions[order]
         if not self._relearn:
-            self._score(self._published_versions, missing, result.published, result, order, ordered, numbers, texts)
+            self._score(
+                self._published_versions,
+                missing,
+                result.published,
+                result,
+                order=order,
+                ordered=ordered,
+                numbers=numbers,
+                texts=texts,
+            )
         if self._make is not None:
-            self._score(self._learned_versions, missing, result.relearned, result, order, ordered, numbers, texts)
+            self._score(
+                self._learned_versions,
+                missing,
+                result.relearned,
+                result,
+                order=order,
+                ordered=ordered,
+                numbers=numbers,
+                texts=texts,
+            )
         result.missing = missing
         return result
 
@@ -88,6 +107,7 @@ class PastVersions:
         missing: set[int],
         used: set[int],
         result: Rescored,
+        *,
         order: Ints,
         ordered: Ints,
         numbers: Floats,

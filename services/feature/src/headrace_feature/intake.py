@@ -63,7 +63,7 @@ class Intake:
         ]
         for row, reason in letters:
             position = part.positions[row]
-            self._refusals.refuse(owned.state.stream, owned.id.partition, reason, part.payloads[row], position)
+            self._refusals.refuse(owned.state.stream, owned.id.partition, reason, part.payloads[row], position=position)
             owned.last_letter = max(position, owned.last_letter or START)
         self._heartbeat.count("late", sum(isinstance(reason, LateEvent) for _, reason in letters))
         self._heartbeat.count("dead_letters", len(letters))

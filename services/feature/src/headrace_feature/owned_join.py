@@ -258,7 +258,7 @@ class OwnedJoin:
 
     def _log_placed(self, ready: Sequence[bytes], watermarks: Watermarks, decided: Decided) -> bool:
         join = Join(self._rule, self._entries.at({Index.PLACED: ready})[1])
-        join.log(ready, watermarks, self._state.sequence, decided, self._written)
+        join.log(ready, watermarks, self._state.sequence, decided, written=self._written)
         if len(ready) < STEP:
             self._finish_rebuild()
         if ready:

@@ -125,7 +125,7 @@ class Ownership:
         done = Position(*takeover.progress.done)
         goal = max(done, rebuilds[partition][1]) if partition in rebuilds else done
         restart = takeover.progress.anew()
-        self._store.begin_anew(partition, takeover.epoch, restart, goal, self.views(partition), lost=True)
+        self._store.begin_anew(partition, takeover.epoch, restart, goal, views=self.views(partition), lost=True)
         _log.warning("folding_again", partition=str(partition), up_to=str(goal))
         self.give_up(partition)
         self._wake(partition)
@@ -136,6 +136,6 @@ class Ownership:
     def _restart(self, partition: PartitionId, epoch: int, progress: Progress) -> tuple[int, Progress, dict[str, int]]:
         """Restart a partition whose views are new or changed: fold its log from the beginning before they serve."""
         goal, restart = Position(*progress.done), progress.anew()
-        epoch = self._store.begin_anew(partition, epoch, restart, goal, self.views(partition))
+        epoch = self._store.begin_anew(partition, epoch, restart, goal, views=self.views(partition))
         _log.warning("view_rebuild_started", partition=str(partition), up_to=str(goal))
         return epoch, restart, {}

@@ -57,7 +57,7 @@ class DeadLetters(Protocol):
     """Writes dead letters: see `headrace.runtime.pulsar.dead_letter_writer.Refusals`."""
 
     def refuse(
-        self, stream: StreamDefinition, partition: int, reason: InvalidEvent, payload: bytes, position: Position
+        self, stream: StreamDefinition, partition: int, reason: InvalidEvent, payload: bytes, *, position: Position
     ) -> None:
         """Write the dead letter of an event, asynchronously."""
         ...

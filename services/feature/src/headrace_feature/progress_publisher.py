@@ -78,11 +78,11 @@ class ProgressPublisher:
             standing.epoch,
             state.progress,
             standing.reached,
-            state.unsaved,
-            oldest,
-            self._ownership.views(owned.id),
-            state.stream.ids,
-            encode_decisions(owned.decisions) if owned.has_new_decisions else b"",
+            ids=state.unsaved,
+            oldest=oldest,
+            views=self._ownership.views(owned.id),
+            most_ids=state.stream.ids,
+            decisions=encode_decisions(owned.decisions) if owned.has_new_decisions else b"",
         )
         owned.has_new_decisions = False
         state.unsaved.clear()

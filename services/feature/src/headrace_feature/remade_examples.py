@@ -81,7 +81,7 @@ class RemadeExamples:
         for question in questions:
             if (question.id, question.time) not in self._earlier:
                 vector = pack_vector(question.numbers, question.categories)
-                join.question(question.name, question.id, question.time, vector, question.outcome, made=True)
+                join.question(question.name, question.id, question.time, vector, outcome=question.outcome, made=True)
         journal.state.remake = False
         journal.save(join.changes, [])
         journal.forget_published()

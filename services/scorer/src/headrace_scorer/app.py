@@ -54,7 +54,7 @@ class ScorerApp(App):
             self._versions,
             Assembler,
             self._rows,
-            queue,
+            log=queue,
             clock=lambda: time.time_ns() // 1000,
             store_down=settings.store_down,
             max_in_flight=settings.max_in_flight,

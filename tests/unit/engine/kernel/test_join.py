@@ -116,7 +116,7 @@ class Model:
             self.waiting.change(join.changes)
         (ready,) = self.waiting.before({Index.PLACED: marks.release}, limit).values()
         join = Join(self.rule, self.waiting.load(name_at(Index.PLACED, place) for place in ready))
-        join.log(ready, marks, len(self.entries), decided, written)
+        join.log(ready, marks, len(self.entries), decided, written=written)
         self.waiting.change(join.changes)
         self.entries += decided.entries
         self.expired += decided.expired

@@ -52,7 +52,7 @@ def replayed(
     columns = EventColumns.concat([batch.columns for batch in batches])
     keys = np.concatenate([batch.keys for batch in batches])
     recorded = None if cuts is None else np.array([cuts[id] for id in columns.ids], np.int64)
-    replay = VectorReplay(loop(parts), loop(parts).models[0], columns, keys, recorded)
+    replay = VectorReplay(loop(parts), loop(parts).models[0], columns, keys, cuts=recorded)
     for name in replay.streams:
         for part in range(parts):
             partition = PartitionId(name, part)

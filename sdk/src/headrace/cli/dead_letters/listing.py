@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON each.")
 @letter_options
 def list_letters(
+    *,
     stream: str | None,
     limit: int,
     retried: bool,

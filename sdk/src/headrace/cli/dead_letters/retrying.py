@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON each.")
 @letter_options
 def retry(
+    *,
     positions: tuple[str, ...],
     everything: bool,
     stream: str | None,

@@ -18,6 +18,7 @@ from headrace.cli.running_target import find
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 @letter_options
 def show_letter(
+    *,
     position: str,
     as_json: bool,
     pulsar: str | None,

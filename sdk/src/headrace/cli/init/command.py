@@ -15,7 +15,7 @@ from headrace.cli.output import say
 @click.option("--label", metavar="COLUMN", help="What is to be predicted.")
 @click.option("--time", metavar="COLUMN", help="When a row happened.")
 @click.option("--force", is_flag=True, help="Write over a loop file that is there.")
-def command(table: Path, output: Path | None, label: str | None, time: str | None, force: bool) -> int:
+def command(*, table: Path, output: Path | None, label: str | None, time: str | None, force: bool) -> int:
     """Look at the table in FILE (CSV, JSON Lines or Parquet) and write a loop file for it.
 
     What it cannot know it guesses, from the names and values of columns, and asks about in a comment.

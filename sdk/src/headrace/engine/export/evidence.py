@@ -17,7 +17,7 @@ from headrace.engine.export.registry import Label
 _HALF_LOG_TAU = 0.5 * math.log(math.tau)
 
 
-def evidence(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, labels: Sequence[Label]) -> list[str]:
+def evidence(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, *, labels: Sequence[Label]) -> list[str]:
     """Return logarithms to be added for each class, each double[N, trees, labels].
 
     Parameters
@@ -27,7 +27,7 @@ def evidence(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, labels:
     at
         int64[N, trees]: the leaves that were reached.
     """
-    parts = (_densities(graph, trees, leaves, at, labels), _frequencies(graph, trees, leaves, at, labels))
+    parts = (_densities(graph, trees, leaves, at, labels=labels), _frequencies(graph, trees, leaves, at, labels=labels))
     return [part for part in parts if part is not None]
 
 
@@ -41,7 +41,7 @@ def _observations(trees: Trees, leaves: Sequence[Any], kind: type) -> Iterator[t
                     yield row, leaf, name, columns[name], splitter
 
 
-def _densities(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, labels: Sequence[Label]) -> str | None:
+def _densities(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, *, labels: Sequence[Label]) -> str | None:
     """Compute normal densities of numbers, with ddof 1; a value seen once, or without variance, contributes nothing."""
     matrix = trees.matrix
     if matrix is None:
@@ -74,7 +74,7 @@ def _densities(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, label
     return graph.sum(logs, 3)
 
 
-def _frequencies(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, labels: Sequence[Label]) -> str | None:
+def _frequencies(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, *, labels: Sequence[Label]) -> str | None:
     """Look up frequencies of nominal values; a value that a class was never seen with contributes nothing.
 
     Each (leaf, feature, value) that was seen has a row in one table. The row's number is looked up by a key: the index
@@ -99,12 +99,12 @@ def _frequencies(graph: Graph, trees: Trees, leaves: Sequence[Any], at: str, lab
     assert trees.matrix is not None
     columns = graph.integers(*(column for column, _ in features))
     seen = graph.node("Gather", trees.matrix.tensor, columns, axis=1)
-    coded = _lookup(graph, seen, np.array(values), np.arange(len(values), dtype=np.float64), np.array([np.nan]))
+    coded = _lookup(graph, seen, np.array(values), np.arange(len(values), dtype=np.float64), default=np.array([np.nan]))
     offsets = graph.constant(np.arange(len(features), dtype=np.float64) * len(values))
     in_leaf = graph.node("Unsqueeze", graph.node("Add", coded, offsets), graph.integers(1))
     base = graph.node("Mul", graph.double(at), graph.doubles(float(len(features) * len(values))))
     key = graph.node("Add", graph.node("Unsqueeze", base, graph.integers(2)), in_leaf)
-    rows = _lookup(graph, key, np.array(keys, dtype=np.float64), np.arange(1, len(keys) + 1), np.array([0]))
+    rows = _lookup(graph, key, np.array(keys, dtype=np.float64), np.arange(1, len(keys) + 1), default=np.array([0]))
     return graph.sum(graph.rows(np.array(table), rows), 2)
 
 
@@ -117,5 +117,5 @@ def _shares(leaf: Any, splitter: Any, label: Label) -> dict[Any, float]:
     return {value: math.log(weight / total) for value, weight in weights.items() if weight > 0.0}
 
 
-def _lookup(graph: Graph, of: str, keys: Any, values: Any, default: Any) -> str:
+def _lookup(graph: Graph, of: str, keys: Any, values: Any, *, default: Any) -> str:
     return graph.node("LabelEncoder", of, domain=ML, keys_tensor=keys, values_tensor=values, default_tensor=default)

@@ -33,7 +33,7 @@ class ARFClassifier(Predicting):
         if not trees:
             alike = np.full(len(labels), 1.0 / len(labels))
             return Prediction(graph.repeat(alike), by_class=True)
-        return Prediction(vote(graph, frame, trees, _weights(estimator), labels), by_class=True)
+        return Prediction(vote(graph, frame, trees, _weights(estimator), labels=labels), by_class=True)
 
 
 @converts(forest.ARFRegressor)

@@ -44,7 +44,7 @@ class HoeffdingTreeClassifier(Predicting):
         return features_of([estimator._root])
 
     def predict(self, graph: Graph, estimator: Any, frame: Frame, labels: Sequence[Label]) -> Prediction:
-        return Prediction(vote(graph, frame, [estimator], [1.0], labels), by_class=True)
+        return Prediction(vote(graph, frame, [estimator], [1.0], labels=labels), by_class=True)
 
 
 @converts(tree.HoeffdingTreeRegressor)
@@ -95,7 +95,7 @@ def names_of_models(roots: Sequence[Any]) -> set[str]:
 
 
 def vote(
-    graph: Graph, frame: Frame, estimators: Sequence[Any], weights: Sequence[float], labels: Sequence[Label]
+    graph: Graph, frame: Frame, estimators: Sequence[Any], weights: Sequence[float], *, labels: Sequence[Label]
 ) -> str:
     """Compute double[N, labels]: the weighted votes of many trees, normalised to sum up to 1.
 
@@ -112,7 +112,7 @@ def vote(
     if any(bayes):
         asking = [leaf if asks else None for leaf, asks in zip(trees.leaves, bayes, strict=True)]
         logits = graph.rows(prior, at)
-        for log in evidence(graph, trees, asking, at, labels):
+        for log in evidence(graph, trees, asking, at, labels=labels):
             logits = graph.node("Add", logits, log)
         votes = graph.node("Softmax", logits, axis=2)
     else:

@@ -123,7 +123,7 @@ class Assembler:
             np.concatenate(values, axis=1) if values else np.empty((size, 0)),
             np.stack(cuts, axis=1) if cuts else np.empty((size, 0, 3), np.int64),
             np.stack(newest, axis=1) if newest else np.empty((size, 0), np.int64),
-            sum(part.behind for group in parts for part in group),
+            behind=sum(part.behind for group in parts for part in group),
         )
 
     def assemble_stored(
@@ -138,9 +138,10 @@ class Assembler:
         rows
             ``rows[event][read][partition]``: the row's bytes, None if there is none.
         """
-        return self._vectors(events, *self._stored_reader.run(times, rows))
+        values, cuts, newest, behind = self._stored_reader.run(times, rows)
+        return self._vectors(events, values, cuts, newest, behind=behind)
 
-    def _vectors(self, events: EventColumns, values: Floats, cuts: Ints, newest: Ints, behind: int) -> Assembled:
+    def _vectors(self, events: EventColumns, values: Floats, cuts: Ints, newest: Ints, *, behind: int) -> Assembled:
         """Evaluate the features over the events' fields and the values of their reads, concatenated in order."""
         numbers, categories = self.inputs(events)
         inputs = np.concatenate([numbers, values[:, self._places]], axis=1)

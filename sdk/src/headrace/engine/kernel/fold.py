@@ -184,7 +184,7 @@ class Fold:
             if partition.waiting is None:
                 continue
             overdue = max((_overdue(partition, model, now) for model in partition.models), default=0)
-            self._plan_folds(plan, name, partition, min(end + self._lead, furthest, ENDED), overdue)
+            self._plan_folds(plan, name, partition, min(end + self._lead, furthest, ENDED), overdue=overdue)
         # If a partition could not fold all that it may, no vector may read beyond what is folded.
         reach = min(
             [
@@ -194,7 +194,7 @@ class Fold:
         )
         for name, partition in self.partitions.items():
             for model in partition.models:
-                self._plan_vectors(plan, name, partition, model, reach, now)
+                self._plan_vectors(plan, name, partition, model, reach=reach, now=now)
         return plan
 
     def execute(self, plan: Plan, remote: Mapping[RowsId, Mapping[str, bytes]] | None = None) -> Step:
@@ -211,9 +211,14 @@ class Fold:
         for view in views.values():
             for partition in range(self.loop.stream(view.stream).partitions):
                 self._run_view(
-                    plan, view, partition, results, changed, (remote or {}).get(RowsId(view.name, partition))
+                    plan,
+                    view,
+                    partition,
+                    results,
+                    changed=changed,
+                    remote=(remote or {}).get(RowsId(view.name, partition)),
                 )
-        vectors = [self._make(plan, model, name, span, results) for (model, name), span in plan.vectors.items()]
+        vectors = [self._make(plan, model, name, span, results=results) for (model, name), span in plan.vectors.items()]
         count = sum(plan.folds.values())
         for name, state in self.partitions.items():
             self._advance(plan, name, state)
@@ -250,7 +255,7 @@ class Fold:
     def _views_of(self, stream: str) -> tuple[ViewDefinition, ...]:
         return tuple(view for view in self.loop.views if view.stream == stream)
 
-    def _plan_folds(self, plan: Plan, name: PartitionId, partition: Partition, furthest: int, overdue: int) -> None:
+    def _plan_folds(self, plan: Plan, name: PartitionId, partition: Partition, furthest: int, *, overdue: int) -> None:
         waiting = partition.waiting
         assert waiting is not None
         until = int(np.searchsorted(waiting.keys, furthest, side="right"))
@@ -272,7 +277,7 @@ class Fold:
         return ENDED if waiting is None or end >= len(waiting) else int(waiting.watermarks[end])
 
     def _plan_vectors(
-        self, plan: Plan, name: PartitionId, state: Partition, model: ModelDefinition, reach: int, now: int
+        self, plan: Plan, name: PartitionId, state: Partition, model: ModelDefinition, *, reach: int, now: int
     ) -> None:
         waiting = state.waiting
         if waiting is None:
@@ -301,7 +306,7 @@ class Fold:
 
     def _run_view(
         self, plan: Plan, view: ViewDefinition, partition: int,
-        results: dict[tuple[str, PartitionId, RowRead, int], Reads], changed: list[Changed],
+        results: dict[tuple[str, PartitionId, RowRead, int], Reads], *, changed: list[Changed],
         remote: Mapping[str, bytes] | None,
     ) -> None:  # fmt: skip
         rows = RowsId(view.name, partition)
@@ -330,7 +335,7 @@ class Fold:
 
     def _make(
         self, plan: Plan, model: str, name: PartitionId, span: range,
-        results: Mapping[tuple[str, PartitionId, RowRead, int], Reads],
+        *, results: Mapping[tuple[str, PartitionId, RowRead, int], Reads],
     ) -> MadeVectors:  # fmt: skip
         state = self.partitions[name]
         waiting = self._waiting(name)

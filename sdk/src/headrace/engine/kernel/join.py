@@ -406,7 +406,7 @@ class Join:
         self.repeated_labels = 0
 
     def question(
-        self, name: str, id: str, time: int, vector: bytes, outcome: Outcome | None = None, *, made: bool = False
+        self, name: str, id: str, time: int, vector: bytes, *, outcome: Outcome | None = None, made: bool = False
     ) -> bool:
         """Take a question; return False if it repeats another one of its id: the first one counts.
 
@@ -500,6 +500,7 @@ class Join:
         marks: Watermarks,
         sequence: int,
         decided: Decided,
+        *,
         written: dict[tuple[str, int], Written] | None = None,
     ) -> None:
         """Log the entries at these places of `Index.PLACED`, in order.

@@ -245,7 +245,7 @@ class Partition:
                 self._remember(event_id, time)
         if rows:
             accepted = events if len(rows) == len(events) else events.take(rows)
-            self._keep(accepted, [positions[i] for i in rows], keys, watermarks, now)
+            self._keep(accepted, [positions[i] for i in rows], keys, watermarks, now=now)
             self.newest, self.watermark = newest, watermark
             self.idle = self.ended = False
         if len(positions):
@@ -335,6 +335,7 @@ class Partition:
         positions: list[tuple[int, int, int]],
         keys: list[int],
         watermarks: list[int],
+        *,
         now: int,
     ) -> None:
         waiting = Waiting(

@@ -58,6 +58,7 @@ class VectorReplay:
         model: ModelDefinition,
         events: EventColumns,
         keys: Ints,
+        *,
         cuts: Ints | None = None,
         rows: dict[tuple[str, int], RowSet] | None = None,
     ) -> None:
@@ -114,7 +115,14 @@ class VectorReplay:
     def _rows(self, view: str, source: PartitionId) -> _RowsReplay:
         layout = self._assembler.layouts[view]
         reads = [
-            _Reading(self, index, source, self._entities[index], self._events.times, self._orders(index, source))
+            _Reading(
+                self,
+                index,
+                source,
+                self._entities[index],
+                times=self._events.times,
+                orders=self._orders(index, source),
+            )
             for index, read in enumerate(self.reads)
             if read.view == view
         ]
@@ -173,6 +181,7 @@ class _Reading:
         read: int,
         source: PartitionId,
         entities: list[str | None],
+        *,
         times: Ints,
         orders: _Orders,
     ) -> None:

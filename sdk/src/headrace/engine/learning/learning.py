@@ -111,7 +111,7 @@ class _Unsettled:
 class _Message:
     """The entries of a message from row `first` on, in columns that Python reads quickly."""
 
-    def __init__(self, task: Task, entries: LogEntries, rows: Rows, first: int, former: bool) -> None:
+    def __init__(self, task: Task, entries: LogEntries, rows: Rows, first: int, *, former: bool) -> None:
         self.size = len(entries) - first
         self.seqs: list[int] = entries.seqs[first:].tolist()
         self.questions: list[int] = entries.questions[first:].tolist()
@@ -162,8 +162,8 @@ class Learning:
         estimator: Any,
         quality: Quality | None = None,
         progress: Progress | None = None,
-        stops: Collection[int] = (),
         *,
+        stops: Collection[int] = (),
         waiting: WaitingPredictions | None = None,
         asked: Callable[[int, Score], None] | None = None,
         served: ServedQuality | None = None,
@@ -258,7 +258,7 @@ class Learning:
 
     def _read(self, entries: LogEntries, former: bool) -> Iterator[None]:
         first = self._first_new(entries)
-        message = _Message(self.model.task, entries, self._rows, first, former)
+        message = _Message(self.model.task, entries, self._rows, first, former=former)
         if not message.size:
             return
         for kind, start, end in self._runs(message):
@@ -379,7 +379,7 @@ class Learning:
 
     def _failure(self, message: _Message, row: int, error: Exception) -> LearnerFailed:
         seq, question = message.seqs[row], message.questions[row]
-        return LearnerFailed(self.model.name, seq, question if question >= 0 else seq, message.ids[row], error)
+        return LearnerFailed(self.model.name, seq, question if question >= 0 else seq, message.ids[row], error=error)
 
     def _until_version(self) -> int:
         done = self.progress.examples

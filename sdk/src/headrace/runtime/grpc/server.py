@@ -192,6 +192,10 @@ async def _abort(context: Any, error: Exception) -> None:
     await context.abort(status, message, tuple(trailers))
 
 
+#: Seconds that calls under way get to finish when a server stops.
+_GRACE_S = 10.0
+
+
 class Server:
     """A grpc.aio server with health, reflection and headrace's statuses.
 
@@ -275,8 +279,13 @@ class Server:
         self._statuses.started = True
         await self._tell_health()
 
-    async def stop(self, grace: float = 10.0) -> None:
-        """Report NOT_SERVING, let the calls under way finish within `grace` seconds, and close."""
+    async def stop(self, grace: float | None = None) -> None:
+        """Report NOT_SERVING, let the calls under way finish within `grace` seconds, and close.
+
+        By default they get 10 seconds; watches of the health alone get none.
+        """
+        if grace is None:
+            grace = _GRACE_S if self._needs else 0.0
         self._stopping = True
         await self._tell_health()
         await self._server.stop(grace)

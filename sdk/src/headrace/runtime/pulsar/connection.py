@@ -64,7 +64,7 @@ def declared_partitions(client: pulsar.Client, topic: str, stream: StreamDefinit
     physical = partitions(client, topic)
     if len(physical) != stream.partitions:
         cure = _cure(topic, physical, stream.partitions)
-        raise WrongPartitions(topic, len(physical), stream.partitions, stream.name, cure)
+        raise WrongPartitions(topic, len(physical), stream.partitions, stream.name, cure=cure)
     return physical
 
 

@@ -76,6 +76,7 @@ class PartitionConsumer:
         topic: str,
         subscription: str,
         max_messages: int = 5_000,
+        *,
         name: str | None = None,
         queue: int | None = None,
         owner_progress: Callable[[], OwnerProgress] | None = None,

@@ -37,11 +37,13 @@ class Refusals:
         self._service = service
 
     def refuse(
-        self, stream: StreamDefinition, partition: int, reason: InvalidEvent, payload: bytes, position: Position
+        self, stream: StreamDefinition, partition: int, reason: InvalidEvent, payload: bytes, *, position: Position
     ) -> None:
         """Send an event of a partition of its stream; it is durable after the next `flush`."""
         topic = self._topics.partition(stream, partition)
-        self._send(stream.name, reason.field, reason.value, reason.expected, payload, topic, position)
+        self._send(
+            stream.name, reason.field, reason.value, reason.expected, event=payload, topic=topic, position=position
+        )
 
     def refuse_message(self, stream: str, message: WrongMessage, expected: str) -> None:
         """Send a message of a topic that only headrace writes; it is durable after the next `flush`.
@@ -53,10 +55,18 @@ class Refusals:
         expected
             Description of the messages that belong on the topic.
         """
-        self._send(stream, "", message.reason.problem, expected, message.payload, message.topic, message.position)
+        self._send(
+            stream,
+            "",
+            message.reason.problem,
+            expected,
+            event=message.payload,
+            topic=message.topic,
+            position=message.position,
+        )
 
     def _send(
-        self, stream: str, field: str, value: str, expected: str, event: bytes, topic: str, position: Position
+        self, stream: str, field: str, value: str, expected: str, *, event: bytes, topic: str, position: Position
     ) -> None:
         letter = DeadLetter(
             stream=stream,

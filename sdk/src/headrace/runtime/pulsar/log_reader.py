@@ -61,6 +61,7 @@ class LogReader:
         topic: str,
         after: Position = START,
         queue: int = 1_000,
+        *,
         clock: Callable[[], float] = time.monotonic,
         compacted: bool = False,
     ) -> None:

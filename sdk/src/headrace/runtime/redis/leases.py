@@ -38,7 +38,7 @@ class Lease:
     """
 
     def __init__(
-        self, store: redis.Redis, loop: str, work: str, holder: str, clock: Callable[[], float] = time.monotonic
+        self, store: redis.Redis, loop: str, work: str, holder: str, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._key = fence_key(loop, work).replace(":epoch", ":lease")
         self._holder = holder

@@ -155,6 +155,7 @@ class PartitionStore:
         beyond: int,
         progress: Progress,
         goal: Position,
+        *,
         views: Iterable[str],
         lost: bool = False,
     ) -> int:
@@ -219,6 +220,7 @@ class PartitionStore:
         epoch: int,
         progress: Progress,
         reached: Reached,
+        *,
         ids: Mapping[str, int],
         oldest: int,
         views: Iterable[str],
