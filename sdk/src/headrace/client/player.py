@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-import redis
-
 from headrace.client.ingest import EventStream, IngestClient
 from headrace.client.merging import BEFORE_ALL, Origins, Row, Source, merge, sources_of
 from headrace.client.outcome import RejectedRow, rejected_rows
@@ -18,7 +16,7 @@ from headrace.client.publishing import sender_name
 from headrace.definition import LoopDefinition, StreamDefinition
 from headrace.engine.marks import Marking
 from headrace.errors import InvalidRequest, Unavailable
-from headrace.runtime.redis.connection import store_errors
+from headrace.runtime.redis.connection import connect_without_retries, store_errors
 from headrace.runtime.redis.status import ServiceStatus, StatusBoard
 
 #: How many events a player at full speed may be ahead of the loop's slowest service.
@@ -152,7 +150,7 @@ def play(
     """
     ranked = sources_of(loop, [(Path(path), stream) for path, stream in sources])
     clock = WallClock()
-    store = redis.Redis.from_url(redis_url, socket_timeout=5, socket_connect_timeout=5)
+    store = connect_without_retries(redis_url)
     pace = pace_of(speed, ahead, clock)
     look = Look(pace, StatusBoard(store, loop.name).read, clock) if isinstance(pace, ClosedLoop) else None
     began = clock.now()

@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import redis
-
 from headrace.demo.playback import Playing
 from headrace.embedded import RunningLoop
 from headrace.engine.quality import Point
 from headrace.errors import Unavailable
+from headrace.runtime.redis.connection import connect_without_retries
 from headrace.runtime.redis.quality import QualityBoard, QualityReport
 from headrace.runtime.redis.status import ServiceStatus
 from headrace.wire.times import Inactive, WireTime
@@ -55,7 +54,7 @@ class Watcher:
     def __init__(self, running: RunningLoop, played: Callable[[], int]) -> None:
         self._running = running
         self._played = played
-        self._store = redis.Redis.from_url(running.redis_url)
+        self._store = connect_without_retries(running.redis_url)
         self._board = QualityBoard(self._store, running.definition.name)
         self._started = time.monotonic()
         self.samples = [Sample(0.0, 0)]

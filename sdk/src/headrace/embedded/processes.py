@@ -22,6 +22,7 @@ from headrace.embedded.data_directory import private_directory
 from headrace.embedded.ports import HOST, PortBook
 from headrace.embedded.restarts import Delays, Restarts
 from headrace.errors import HeadraceError, Unavailable, UnknownName
+from headrace.runtime.redis.connection import connect_without_retries
 from headrace.runtime.redis.status import ServiceStatus, StatusBoard, status_key
 
 #: The services, in display order, and the module that runs each.
@@ -366,7 +367,7 @@ class Supervisor:
         self._ready_s = ready_s
         self._stop_s = stop_s
         self._report = report
-        self._store = redis.Redis.from_url(surroundings.redis_url, socket_timeout=5.0, socket_connect_timeout=5.0)
+        self._store = connect_without_retries(surroundings.redis_url)
         self._board = StatusBoard(self._store, surroundings.name)
         self.workers = tuple(
             Worker(service, index, module, surroundings, store=self._store, report=report, repair=repair, delays=delays)

@@ -26,6 +26,7 @@ from headrace.runtime.grpc.call_limits import USUAL, CallLimits
 from headrace.runtime.grpc.server import Server
 from headrace.runtime.pulsar import connection, probe
 from headrace.runtime.readiness import Dependencies, call_in
+from headrace.runtime.redis.connection import connect_without_retries
 from headrace.runtime.redis.probe import store as watched_store
 from headrace.runtime.redis.status import Heartbeat, Pace, ServiceStatus, StatusBoard
 from headrace.runtime.settings import ServiceSettings
@@ -180,9 +181,7 @@ class Service(Generic[_Settings]):
         self._event_loop = asyncio.get_running_loop()
         self._failure: BaseException | None = None
         # A connection of its own, so that no other command delays a beat.
-        self._store = redis.Redis.from_url(
-            settings.redis_url, protocol=2, socket_timeout=_STORE_TIMEOUT_S, socket_connect_timeout=_STORE_TIMEOUT_S
-        )
+        self._store = connect_without_retries(settings.redis_url, _STORE_TIMEOUT_S)
         status = ServiceStatus(service=name, instance=settings.instance)
         self.heartbeat = Heartbeat(StatusBoard(self._store, self.loop.name), status)
 

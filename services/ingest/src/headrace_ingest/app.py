@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pulsar
-import redis
 import uvloop
 
 from headrace.runtime.grpc.call_limits import CallLimits
@@ -18,6 +17,7 @@ from headrace.runtime.pulsar.dead_letter_writer import DeadLetterProducer
 from headrace.runtime.pulsar.producer import Producer
 from headrace.runtime.pulsar.stream_schema import StreamSchema
 from headrace.runtime.readiness import start_when_reachable
+from headrace.runtime.redis.connection import connect_without_retries
 from headrace.runtime.redis.decisions import DecisionBoard
 from headrace.runtime.redis.status import ServiceStatus
 from headrace.runtime.service import App, Endpoint, Program, Service
@@ -49,7 +49,7 @@ class IngestApp(App):
         self._settings = service.settings
         self._loop = service.loop
         self._servicer = Servicer()
-        self._store = redis.Redis.from_url(service.settings.redis_url, socket_timeout=5, socket_connect_timeout=5)
+        self._store = connect_without_retries(service.settings.redis_url)
         self._log: PulsarLog | None = None
         service.heartbeat.status.counters = {"accepted": 0, "rejected": 0}
 

@@ -6,10 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-import redis
-
 from headrace.definition import LoopDefinition
 from headrace.engine.kernel.partition import PartitionId
+from headrace.runtime.redis.connection import connect_without_retries
 from headrace.runtime.redis.partitions import PartitionStore
 from headrace.runtime.redis.status import ServiceStatus, TakeoverStatus
 from headrace.watermark import UNKNOWN
@@ -77,7 +76,7 @@ class Rebuild:
 
     def __init__(self, url: str, loop: LoopDefinition) -> None:
         # A store that hangs must not hold up the status for long.
-        store = redis.Redis.from_url(url, protocol=2, socket_timeout=1, socket_connect_timeout=1)
+        store = connect_without_retries(url, 1.0)
         self._store = PartitionStore(store, loop.name)
         streams = {view.stream for view in loop.views}
         self._partitions = [

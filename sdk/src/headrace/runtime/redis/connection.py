@@ -27,6 +27,11 @@ def connect(url: str) -> redis.Redis:
     )
 
 
+def connect_without_retries(url: str, timeout_s: float = 5.0) -> redis.Redis:
+    """Return a client of the store whose commands fail after a time: for heartbeats, probes and displays."""
+    return redis.Redis.from_url(url, protocol=2, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+
+
 @contextmanager
 def store_errors() -> Iterator[None]:
     """Turn the client's errors into headrace's.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import redis
-
 from headrace.runtime.readiness import Dependency, public_address
+from headrace.runtime.redis.connection import connect_without_retries
 
 #: Timeout of a probe, in seconds.
 _TIMEOUT = 3.0
@@ -15,7 +14,7 @@ def store(url: str) -> Dependency:
 
     A store that is still loading its file refuses pings.
     """
-    client = redis.Redis.from_url(url, protocol=2, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT)
+    client = connect_without_retries(url, _TIMEOUT)
 
     def probe() -> None:
         client.ping()
