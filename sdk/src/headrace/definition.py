@@ -21,6 +21,8 @@ _DAY = 86_400_000_000
 
 
 class FieldType(StrEnum):
+    """The type of a field of an event."""
+
     FLOAT = "float"
     INT = "int"
     BOOL = "bool"
@@ -29,6 +31,8 @@ class FieldType(StrEnum):
 
 
 class Task(StrEnum):
+    """The kind of a prediction."""
+
     BINARY = "binary"
     MULTICLASS = "multiclass"
     REGRESSION = "regression"
@@ -41,6 +45,8 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="colum
 
 
 class Literal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="literal"):
+    """A constant."""
+
     value: float | bool | str
 
 
@@ -68,6 +74,8 @@ Expression = Column | Literal | Aggregate | Apply
 
 
 class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A field of a stream."""
+
     name: str
     type: FieldType
     optional: bool = False
@@ -111,6 +119,13 @@ class StreamDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(field for field in self.fields if not (self.content_id and field.name == self.id))
 
     def field(self, name: str) -> Field:
+        """Return a field by its name.
+
+        Raises
+        ------
+        KeyError
+            The stream has no such field.
+        """
         for field in self.fields:
             if field.name == name:
                 return field
@@ -327,15 +342,19 @@ class LoopDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dead_letters_bytes: int | None = None
 
     def stream(self, name: str) -> StreamDefinition:
+        """Return a stream by its name."""
         return _find(self.streams, name)
 
     def view(self, name: str) -> ViewDefinition:
+        """Return a view by its name."""
         return _find(self.views, name)
 
     def label(self, name: str) -> LabelDefinition:
+        """Return a label by its name."""
         return _find(self.labels, name)
 
     def model(self, name: str) -> ModelDefinition:
+        """Return a model by its name."""
         return _find(self.models, name)
 
     def views_of(self, model: ModelDefinition) -> tuple[ViewDefinition, ...]:

@@ -242,7 +242,7 @@ class Overloaded(Unavailable):
 
 
 class Fenced(HeadraceError):
-    """This process lost its partition to another owner: it may neither write nor acknowledge anything."""
+    """The process lost its partition to another owner: it may neither write nor acknowledge anything."""
 
     def __init__(self, what: str, epoch: int) -> None:
         super().__init__(f"{what}: epoch {epoch} has been superseded by a newer owner")

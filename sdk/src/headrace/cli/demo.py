@@ -26,7 +26,7 @@ def _enough(context: click.Context, option: click.Parameter, value: int | None) 
     help="Stop after this many events; default: all.",
 )
 def command(events: int | None) -> None:
-    """Learn from a year of flights, as fast as this machine can: which of them arrive late?
+    """Learn from a year of flights, as fast as this machine can, which of them arrive late.
 
     On a terminal it shows a board and stays up for questions; elsewhere it prints lines, asks one question and stops.
     The last line on standard output is one JSON object. Its state is in .headrace/demo; each run replaces it.

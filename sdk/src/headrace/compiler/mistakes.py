@@ -20,6 +20,7 @@ class Mistakes:
         self.add_error(place, mistake(place, part, problem, cure))
 
     def add_error(self, place: Place, error: DefinitionError) -> None:
+        """Note an error of the part declared at `place`."""
         self._errors.setdefault((error.where, error.problem), (place, error))
 
     def __bool__(self) -> bool:

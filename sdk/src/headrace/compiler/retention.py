@@ -35,6 +35,7 @@ class Need:
 
     @property
     def total(self) -> int:
+        """The time for which events are needed, in µs."""
         return self.lateness + self.window + self.wait
 
     def __str__(self) -> str:

@@ -106,6 +106,7 @@ class Operation:
     symbol: str | None = None
 
     def takes(self, types: Types) -> bool:
+        """Return whether the operation accepts arguments of these types."""
         fits = all(kind in kinds for kind, kinds in zip(types, self.arguments, strict=True))
         return fits and (not self.one_kind or _one_kind(types))
 

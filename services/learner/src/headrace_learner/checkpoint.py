@@ -76,8 +76,10 @@ _HEADER = msgspec.json.Decoder(Header)
 
 
 def encode(learning: Learning) -> bytes:
-    """Return a checkpoint's bytes: a line with its format, the length and SHA-256 of the rest; header, metrics, waiting
-    predictions, served quality, model.
+    """Return a checkpoint's bytes.
+
+    They are a line with the format, the length and SHA-256 of the rest; then header, metrics, waiting predictions,
+    served quality and model.
     """
     quality = learning.quality
     metrics, waiting = quality.dump(), learning.waiting.dump()

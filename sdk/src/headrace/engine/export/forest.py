@@ -17,6 +17,8 @@ from headrace.engine.export.tree import check_classifier, check_regressor, names
 
 @converts(forest.ARFClassifier)
 class ARFClassifier(Predicting):
+    """Converts an adaptive random forest that classifies."""
+
     tasks = CLASSIFICATION
 
     def check(self, estimator: Any) -> None:
@@ -38,6 +40,8 @@ class ARFClassifier(Predicting):
 
 @converts(forest.ARFRegressor)
 class ARFRegressor(Predicting):
+    """Converts an adaptive random forest of regression trees."""
+
     tasks = REGRESSION
 
     def check(self, estimator: Any) -> None:

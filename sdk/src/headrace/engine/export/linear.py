@@ -46,6 +46,8 @@ class _GLM(Predicting):
 
 @converts(linear_model.LinearRegression)
 class LinearRegression(_GLM):
+    """Converts a linear regression."""
+
     tasks = REGRESSION
 
 
@@ -58,6 +60,8 @@ class LogisticRegression(_GLM):
 
 @converts(linear_model.SoftmaxRegression)
 class SoftmaxRegression(Predicting):
+    """Converts a softmax regression."""
+
     tasks = CLASSIFICATION
 
     def labels(self, estimator: Any) -> Collection[Label]:

@@ -27,6 +27,8 @@ from headrace.engine.export.registry import (
 
 @converts(compose.Pipeline)
 class Pipeline(Transforming, Predicting):
+    """Converts a pipeline, step by step."""
+
     def check(self, estimator: Any) -> None:
         if not estimator.steps:
             refuse("Pipeline()")
@@ -77,6 +79,8 @@ class _Names:
 
 @converts(compose.TransformerUnion)
 class Union(Transforming):
+    """Converts a union of transformers."""
+
     def check(self, estimator: Any) -> None:
         for transformer in estimator.transformers.values():
             registry.check(transformer)
@@ -99,6 +103,8 @@ class Select(Transforming):
 
 @converts(compose.Discard)
 class Discard(Transforming):
+    """Converts a transformer that drops features."""
+
     def transform(self, graph: Graph, estimator: Any, frame: Frame, names: Wanted) -> Frame:
         return frame.select(lambda _, name: name not in estimator.keys, lambda name: name not in estimator.keys)
 

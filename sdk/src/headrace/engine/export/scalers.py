@@ -15,6 +15,8 @@ from headrace.engine.export.registry import Transforming, Wanted, converts, numb
 
 @converts(preprocessing.StandardScaler)
 class StandardScaling(Transforming):
+    """Converts a scaler to zero mean and unit variance."""
+
     def transform(self, graph: Graph, estimator: Any, frame: Frame, names: Wanted) -> Frame:
         numbers_only(estimator, frame)
 
@@ -36,6 +38,8 @@ class StandardScaling(Transforming):
 
 @converts(preprocessing.MinMaxScaler)
 class MinMaxScaling(Transforming):
+    """Converts a scaler to the range from 0 to 1."""
+
     def check(self, estimator: Any) -> None:
         if estimator.window_size is not None:
             # River's raises TypeError for a feature that it has never seen: no model could predict before

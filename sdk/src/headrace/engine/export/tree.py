@@ -32,6 +32,8 @@ from headrace.engine.export.registry import (
 @converts(tree.HoeffdingTreeClassifier)
 @converts(tree.HoeffdingAdaptiveTreeClassifier)
 class HoeffdingTreeClassifier(Predicting):
+    """Converts a Hoeffding tree that classifies, adaptive or not."""
+
     tasks = CLASSIFICATION
 
     def check(self, estimator: Any) -> None:
@@ -50,6 +52,8 @@ class HoeffdingTreeClassifier(Predicting):
 @converts(tree.HoeffdingTreeRegressor)
 @converts(tree.HoeffdingAdaptiveTreeRegressor)
 class HoeffdingTreeRegressor(Predicting):
+    """Converts a Hoeffding tree for regression, adaptive or not."""
+
     tasks = REGRESSION
 
     def check(self, estimator: Any) -> None:

@@ -23,6 +23,8 @@ from headrace.watermark import ENDED, IDLE, UNKNOWN
 
 
 class PartitionId(NamedTuple):
+    """A partition of a stream."""
+
     stream: str
     partition: int
 
@@ -31,6 +33,8 @@ class PartitionId(NamedTuple):
 
 
 class RowsId(NamedTuple):
+    """The rows of a view in one partition."""
+
     view: str
     partition: int
 

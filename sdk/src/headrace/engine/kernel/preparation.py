@@ -48,6 +48,7 @@ class Folding:
 
 def entity_keys(columns: Sequence[ColumnArray], size: int) -> list[str | None]:
     """Return the entity key of each event, None if one of its parts is missing.
+
     A single field is its own key; several are written as a JSON array, so that no two entities share a key.
     """
     texts = [texts_of(column) for column in columns]

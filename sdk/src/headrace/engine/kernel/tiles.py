@@ -35,6 +35,7 @@ WORDS_BEFORE = 3
 
 @compiled
 def clear(plan: Ints, state: Floats) -> None:
+    """Reset the state of every aggregate to that of no events."""
     for index in range(plan.shape[0]):
         op, at = plan[index, 0], plan[index, 1]
         if op == _MIN or op == _MAX:
@@ -117,6 +118,7 @@ def _merge(plan: Ints, state: Floats, other: Floats) -> None:
 
 @compiled
 def merge_all(plan: Ints, total: Floats, part: Floats) -> None:
+    """Merge the state of each row and window into a total."""
     for row in range(total.shape[0]):
         for window in range(total.shape[1]):
             _merge(plan, total[row, window], part[row, window])
@@ -124,6 +126,7 @@ def merge_all(plan: Ints, total: Floats, part: Floats) -> None:
 
 @compiled
 def finish(plan: Ints, total: Floats, values: Floats) -> None:
+    """Compute the value of each aggregate from its merged state."""
     count = plan.shape[0]
     for row in range(total.shape[0]):
         for window in range(total.shape[1]):
@@ -284,6 +287,7 @@ def run(
 
 @compiled
 def sizes(index: Ints, tiles: Ints, heads: Ints, following: Ints, width: int, sizes: Ints) -> None:
+    """Compute how many words each stored row takes."""
     for at in range(index.shape[0]):
         slot = index[at]
         words = WORDS_BEFORE
@@ -302,6 +306,7 @@ def dump(
     index: Ints, newest: Ints, heads: Ints, tiles: Ints, states: Floats,
     ticks: Ints, following: Ints, tick_states: Floats, ints: Ints, words: Floats,
 ) -> None:  # fmt: skip
+    """Write rows as words: integers and floats share one buffer."""
     width = tick_states.shape[1]
     at = 0
     for row in range(index.shape[0]):
@@ -419,8 +424,9 @@ def load(
     slot: int, ints: Ints, words: Floats, newest: Ints, heads: Ints, tiles: Ints, states: Floats,
     ticks: Ints, following: Ints, tick_states: Floats, free: int,
 ) -> int:  # fmt: skip
-    """Fill an empty slot from a `well_formed` row and return the first free node; if there are too few, return -2 and
-    change nothing.
+    """Fill an empty slot from a `well_formed` row, and return the first free node.
+
+    If there are too few nodes, return -2 and change nothing.
     """
     width = tick_states.shape[1]
     count, node = ints[2], free

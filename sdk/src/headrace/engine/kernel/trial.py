@@ -34,8 +34,10 @@ class _Part(NamedTuple):
 
 
 class Trial:
-    """Everything that a loop computes of single events of one stream: the keys and columns of its views, the keys,
-    inputs and categories of its models, and the outcomes of its labels.
+    """Everything that a loop computes of single events of one stream.
+
+    These are the keys and columns of its views, the keys, inputs and categories of its models, and the outcomes of
+    its labels.
     """
 
     def __init__(self, loop: LoopDefinition, stream: str) -> None:

@@ -14,6 +14,7 @@ _log = structlog.get_logger()
 
 
 def definition_key(loop: str) -> str:
+    """Return the key of a loop's definition."""
     return f"headrace:{loop}:definition"
 
 

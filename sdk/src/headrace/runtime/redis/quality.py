@@ -39,6 +39,7 @@ _REPORT = Document[QualityReport]("quality", QualityReport)
 
 
 def quality_key(loop: str, model: str) -> str:
+    """Return the key of a model's quality report."""
     return f"headrace:{loop}:quality:{model}"
 
 

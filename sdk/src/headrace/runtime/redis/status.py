@@ -158,6 +158,7 @@ _STATUS = Document[ServiceStatus]("status", ServiceStatus)
 
 
 def status_key(loop: str, service: str, instance: str) -> str:
+    """Return the key of a process's status."""
     return f"headrace:{loop}:status:{service}:{instance}"
 
 
