@@ -98,3 +98,12 @@ def test_losses_beyond_what_is_usual_say_what_to_do() -> None:
     status.counters = {"examples": 10, "expired": 90, "labels": 1_000, "unmatched": 200, "late": 1, "misplaced": 3}
     lines = advice([status])
     assert [line.split(" ", 1)[0] for line in lines] == ["200", "90", "1", "3"]
+
+
+def test_vectors_without_their_windows_say_what_to_do() -> None:
+    status = feature()
+    status.counters = {"vectors": 1_000, "read_beyond_keep": 9}
+    assert advice([status]) == []
+    status.counters = {"vectors": 1_000, "read_beyond_keep": 200}
+    (line,) = advice([status])
+    assert line.startswith("200 rows were read further back than they are kept")

@@ -56,6 +56,11 @@ def test_an_event_is_a_mapping_or_json(client: IngestClient, ingest: FakeIngest)
     assert ingest.events == [b'{"id":"a","at":"2013-01-01T00:00:00"}', b'{"id": "b"}', b'{"id": "c"}']
 
 
+def test_a_value_that_is_no_json_is_named_with_its_field(client: IngestClient) -> None:
+    with pytest.raises(InvalidEvent, match="field 'amount' is of type complex"):
+        client.publish("clicks", {"id": "a", "amount": 1j})
+
+
 def test_a_refused_event_raises_what_is_wrong_with_it(client: IngestClient) -> None:
     with pytest.raises(InvalidEvent) as raised:
         client.publish("clicks", b"?")

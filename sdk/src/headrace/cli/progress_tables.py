@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 #: Seconds that events may wait before the advice says what they wait for.
 _LONG_S = 10.0
 
-#: Shares of labels without a question, and of questions without a label, above which advice is given.
-_UNMATCHED, _EXPIRED = 0.01, 0.5
+#: Shares of labels without a question, of questions without a label, and of vectors whose rows no longer hold their
+#: windows, above which advice is given.
+_UNMATCHED, _EXPIRED, _BEHIND = 0.01, 0.5, 0.01
 
 
 @dataclass
@@ -200,6 +201,12 @@ def _losses(status: ServiceStatus) -> list[str]:
         lines.append(
             f"{counted(late, 'event')} came late, or had been sent before and are forgotten: `headrace dead-letters "
             "list` shows them. If they are new, a longer `lateness` of the stream lets them count"
+        )
+    vectors, behind = counts.get("vectors", 0), counts.get("read_beyond_keep", 0)
+    if vectors and behind > _BEHIND * vectors:
+        lines.append(
+            f"{counted(behind, 'row')} were read further back than they are kept: their windows are missing or not exact. "
+            "Play the files of all streams together (`headrace play`), or let the views `keep` more"
         )
     if misplaced := counts.get("misplaced", 0):
         lines.append(

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.declare import Stream, event_json, stream_name
+from headrace.errors import InvalidEvent
 
 #: An event: a record of its stream, its fields, or a JSON object.
 Event = bytes | str | Mapping[str, Any] | Stream
@@ -20,12 +21,34 @@ _REQUEST_BYTES = 4 * 2**20
 
 
 def encode(event: Event) -> bytes:
-    """Return an event as a JSON object."""
+    """Return an event as a JSON object.
+
+    Raises
+    ------
+    InvalidEvent
+        A field has a value that JSON cannot express.
+    """
     if isinstance(event, bytes):
         return event
     if isinstance(event, Stream):
         return event_json(event)
-    return event.encode() if isinstance(event, str) else msgspec.json.encode(event)
+    if isinstance(event, str):
+        return event.encode()
+    try:
+        return msgspec.json.encode(event)
+    except TypeError:
+        raise _wrong_value(event) from None
+
+
+def _wrong_value(event: Mapping[str, Any]) -> InvalidEvent:
+    """Name the first field whose value JSON cannot express."""
+    expected = "a value that JSON can express, such as float(value)"
+    for name, value in event.items():
+        try:
+            msgspec.json.encode(value)
+        except TypeError:
+            return InvalidEvent(str(name), f"of type {type(value).__name__}", expected)
+    return InvalidEvent("", f"of type {type(event).__name__}", "a mapping of names to values")
 
 
 def name_of(stream: StreamLike) -> str:

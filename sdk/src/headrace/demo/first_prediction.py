@@ -12,12 +12,12 @@ import pulsar
 
 from headrace.definition import ModelDefinition
 from headrace.embedded import RunningLoop
-from headrace.runtime.pulsar.log_reader import read_whole
+from headrace.runtime.pulsar.log_reader import LogReader
 from headrace.wire.tables import Predictions, decode_predictions
 from headrace.wire.topics import Topics
 
-#: Seconds between two looks at the topic.
-_LOOK_S = 0.25
+#: Seconds between two looks at the topic, and for a last look at the end.
+_LOOK_S, _GRACE_S = 0.25, 5.0
 
 
 class FirstPrediction(threading.Thread):
@@ -47,7 +47,7 @@ class FirstPrediction(threading.Thread):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ended.set()
-        self.join()
+        self.join(_GRACE_S)
 
     def run(self) -> None:
         """Read the predictions topic from its beginning, until it holds a prediction."""
@@ -67,5 +67,9 @@ class FirstPrediction(threading.Thread):
     def _predictions(self, client: pulsar.Client, topic: str) -> Iterator[Predictions]:
         # Each look opens a new reader: one that waits at the end of a log misses messages of the embedded broker.
         while not self._ended.wait(_LOOK_S):
-            for batch in read_whole(client, topic, 1):
-                yield from (decode_predictions(self._model, payload) for payload in batch.payloads if payload)
+            reader = LogReader(client, topic)
+            try:
+                payloads = reader.receive(timeout_ms=500).payloads
+            finally:
+                reader.close()
+            yield from (decode_predictions(self._model, payload) for payload in payloads if payload)
