@@ -205,8 +205,8 @@ def _losses(status: ServiceStatus) -> list[str]:
     vectors, behind = counts.get("vectors", 0), counts.get("read_beyond_keep", 0)
     if vectors and behind > _BEHIND * vectors:
         lines.append(
-            f"{counted(behind, 'row')} were read further back than they are kept: their windows are missing or not exact. "
-            "Play the files of all streams together (`headrace play`), or let the views `keep` more"
+            f"{counted(behind, 'row')} were read further back than they are kept, and lack windows or are not exact: "
+            "play the files of all streams together (`headrace play`), or let the views `keep` more"
         )
     if misplaced := counts.get("misplaced", 0):
         lines.append(
