@@ -13,9 +13,9 @@ def forget_ids() -> None:
     """Forget all ids between batches."""
     accept = Partition.accept
 
-    def forgetful(self: Partition, events: EventColumns, *arguments: Any) -> list[Refused]:
+    def forgetful(self: Partition, events: EventColumns, *arguments: Any, **options: Any) -> list[Refused]:
         self.seen.clear()
-        return accept(self, events, *arguments)
+        return accept(self, events, *arguments, **options)
 
     Partition.accept = forgetful  # type: ignore[method-assign]
 

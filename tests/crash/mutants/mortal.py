@@ -85,8 +85,8 @@ def after(owner: type, method: str, moment: str, when: Callable[..., bool] = lam
     """Reach a moment after each call of a method that had something to do."""
     original = getattr(owner, method)
 
-    def wrapped(self: Any, *arguments: Any) -> Any:
-        result = original(self, *arguments)
+    def wrapped(self: Any, *arguments: Any, **options: Any) -> Any:
+        result = original(self, *arguments, **options)
         if when(self, *arguments):
             moments.reached(moment)
         return result
@@ -98,9 +98,9 @@ def before(owner: type, method: str, moment: str) -> None:
     """Reach a moment before each call of a method."""
     original = getattr(owner, method)
 
-    def wrapped(self: Any, *arguments: Any) -> Any:
+    def wrapped(self: Any, *arguments: Any, **options: Any) -> Any:
         moments.reached(moment)
-        return original(self, *arguments)
+        return original(self, *arguments, **options)
 
     setattr(owner, method, wrapped)
 
@@ -110,8 +110,8 @@ def make_mortal() -> None:
     sending, flushing = VectorOutputs.send, VectorOutputs.flush
     sent: set[int] = set()
 
-    def send(self: VectorOutputs, *arguments: Any) -> None:
-        sending(self, *arguments)
+    def send(self: VectorOutputs, *arguments: Any, **options: Any) -> None:
+        sending(self, *arguments, **options)
         sent.add(id(self))
 
     def flush(self: VectorOutputs) -> None:

@@ -19,12 +19,12 @@ def send_last() -> None:
     held: list[_Call] = []
     vectors: list[object] = []
 
-    def hold_vectors(self: VectorOutputs, *arguments: Any) -> None:
-        held.append(lambda: send(self, *arguments))
+    def hold_vectors(self: VectorOutputs, *arguments: Any, **options: Any) -> None:
+        held.append(lambda: send(self, *arguments, **options))
         vectors.append(self)
 
-    def hold_reached(self: VectorOutputs, *arguments: Any) -> None:
-        held.append(lambda: reached(self, *arguments))
+    def hold_reached(self: VectorOutputs, *arguments: Any, **options: Any) -> None:
+        held.append(lambda: reached(self, *arguments, **options))
 
     def emit(self: VectorOutputs) -> None:
         VectorOutputs.send, VectorOutputs.reached = send, reached  # type: ignore[method-assign]

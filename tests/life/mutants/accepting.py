@@ -40,10 +40,10 @@ def ids_forgotten_at_restart() -> None:
 def late_before_repeated() -> None:
     """Refuse a repeat that is older than the watermark as late."""
 
-    def judged(self: Partition, events: EventColumns, *arguments: Any) -> list[Refused]:
+    def judged(self: Partition, events: EventColumns, *arguments: Any, **options: Any) -> list[Refused]:
         late = [id for id, time in zip(events.ids, events.times.tolist(), strict=True) if time < self.watermark]
         held = {id: self.seen.pop(id) for id in dict.fromkeys(late) if id in self.seen}
-        refused = _accept(self, events, *arguments)
+        refused = _accept(self, events, *arguments, **options)
         self.seen = held | self.seen
         return refused
 
@@ -51,10 +51,10 @@ def late_before_repeated() -> None:
 
 
 def _as_if(**options: int | None) -> None:
-    def judged(self: Partition, *arguments: Any) -> list[Refused]:
+    def judged(self: Partition, *arguments: Any, **options: Any) -> list[Refused]:
         declared, self.stream = self.stream, replace(self.stream, **options)
         try:
-            return _accept(self, *arguments)
+            return _accept(self, *arguments, **options)
         finally:
             self.stream = declared
 
@@ -98,9 +98,9 @@ def marks_ignored() -> None:
     """Let marks move no watermark."""
     mark = Partition.mark
 
-    def unmoved(self: Partition, *arguments: Any) -> InvalidEvent | None:
+    def unmoved(self: Partition, *arguments: Any, **options: Any) -> InvalidEvent | None:
         watermark = self.watermark
-        reason = mark(self, *arguments)
+        reason = mark(self, *arguments, **options)
         self.watermark = watermark
         return reason
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,8 @@ def another_cut() -> None:
     """Record in a vector's cut one message less than it holds."""
     make = Fold._make
 
-    def shortened(self: Fold, *arguments: object) -> MadeVectors:
-        vectors = make(self, *arguments)  # type: ignore[arg-type]
+    def shortened(self: Fold, *arguments: object, **options: Any) -> MadeVectors:
+        vectors = make(self, *arguments, **options)  # type: ignore[arg-type]
         cuts = vectors.assembled.cuts.copy()
         cuts[..., 1] -= cuts[..., 1] > 0
         return vectors._replace(assembled=vectors.assembled._replace(cuts=cuts))
@@ -55,9 +56,9 @@ def idle_for_good() -> None:
     """Never wait again for a partition that has been idle once."""
     accept = Partition.accept
 
-    def still_idle(self: Partition, *arguments: object) -> object:
+    def still_idle(self: Partition, *arguments: object, **options: Any) -> object:
         idle = self.idle
-        refused = accept(self, *arguments)  # type: ignore[arg-type]
+        refused = accept(self, *arguments, **options)  # type: ignore[arg-type]
         self.idle = idle
         return refused
 
@@ -68,7 +69,7 @@ def some_vectors_unsent() -> None:
     """Send no vector of an event whose id ends in 77."""
     send = VectorOutputs.send
 
-    def partly(self: VectorOutputs, vectors: MadeVectors, *arguments: int) -> None:
+    def partly(self: VectorOutputs, vectors: MadeVectors, *arguments: int, **options: Any) -> None:
         rows = [row for row, id in enumerate(vectors.ids) if not id.endswith("77")]
         assembled = vectors.assembled
         part = assembled._replace(
@@ -81,6 +82,7 @@ def some_vectors_unsent() -> None:
             self,
             vectors._replace(ids=ids, times=vectors.times[rows], positions=vectors.positions[rows], assembled=part),
             *arguments,
+            **options,
         )
 
     VectorOutputs.send = partly  # type: ignore[method-assign,assignment]

@@ -87,9 +87,15 @@ def released_without_a_word() -> None:
     log = Join.log
 
     def unsaid(
-        self: Join, ready: Iterable[bytes], marks: Watermarks, sequence: int, decided: Decided, *arguments: Any
+        self: Join,
+        ready: Iterable[bytes],
+        marks: Watermarks,
+        sequence: int,
+        decided: Decided,
+        *arguments: Any,
+        **options: Any,
     ) -> None:
-        log(self, ready, marks, sequence, decided, *arguments)
+        log(self, ready, marks, sequence, decided, *arguments, **options)
         decided.released = False
 
     Join.log = unsaid  # type: ignore[method-assign]

@@ -19,9 +19,9 @@ def trains_before_it_tests() -> None:
     """Predict with a model that has already learned the answer."""
     learn, late = BinaryStep.learn, deque[float]()
 
-    def trained(self: BinaryStep, estimator: Any, rows: Iterable[Row], *arguments: Any) -> None:
+    def trained(self: BinaryStep, estimator: Any, rows: Iterable[Row], *arguments: Any, **options: Any) -> None:
         all_rows, values = list(rows), array("d")
-        learn(self, estimator, all_rows, *arguments)
+        learn(self, estimator, all_rows, *arguments, **options)
         self.ask(estimator, all_rows, values)
         late.clear()
         late.extend(values[:: self.width])
@@ -37,8 +37,8 @@ def missing_is_zero() -> None:
     """Treat a missing value as 0."""
     of = Rows.of
 
-    def filled(self: Rows, *arguments: Any) -> Iterator[Row]:
-        for row in of(self, *arguments):
+    def filled(self: Rows, *arguments: Any, **options: Any) -> Iterator[Row]:
+        for row in of(self, *arguments, **options):
             yield {name: row.get(name, 0.0) for name in self._names}
 
     Rows.of = filled  # type: ignore[method-assign]
@@ -48,8 +48,8 @@ def skips_one_after_a_restart() -> None:
     """Resume one entry too late."""
     load = Checkpoints.load
 
-    def beyond(self: Checkpoints, *arguments: int) -> Learning | None:
-        learning = load(self, *arguments)
+    def beyond(self: Checkpoints, *arguments: int, **options: Any) -> Learning | None:
+        learning = load(self, *arguments, **options)
         if learning is not None and learning.progress.examples:
             learning.progress.next_seq += 1
         return learning

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,10 +158,10 @@ def test_after_a_crash_each_is_in_the_log_once(tmp_path: Path, saves: int, sent:
     left = [saves]
     save = pairs.save
 
-    def crashing(*arguments: object) -> None:
+    def crashing(*arguments: object, **options: Any) -> None:
         if not left[0] and not sent:
             raise Crash
-        save(*arguments)  # type: ignore[arg-type]
+        save(*arguments, **options)  # type: ignore[arg-type]
         if not left[0]:
             raise Crash
         left[0] -= 1
