@@ -165,10 +165,12 @@ def find(loop: str | None = None, data: Path | None = None, redis: str | None = 
 
 @contextmanager
 def _store(url: str) -> Iterator[Redis]:
-    from redis import Redis, RedisError
+    from redis import RedisError
+
+    from headrace.runtime.redis.connection import connect_without_retries
 
     try:
-        with Redis.from_url(url, socket_timeout=_READ_S, socket_connect_timeout=_READ_S) as store:
+        with connect_without_retries(url, _READ_S) as store:
             yield store
     except (RedisError, ValueError) as error:
         raise Unavailable(f"the online store {public_address(url)} does not answer: {error}") from error
