@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import sys
@@ -16,12 +15,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import pulsar
 from rich.console import Console
 from rich.live import Live
 
 from headrace import embedded
 from headrace.demo import board, dataset, question
+from headrace.demo.broker import connected
 from headrace.demo.first_prediction import FirstPrediction
 from headrace.demo.playback import Playing
 from headrace.demo.report import Story, Throughput, render
@@ -91,11 +90,8 @@ def _play(running: RunningLoop, files: Mapping[str, Path], total: int, began: fl
 def _conclude(running: RunningLoop, watcher: Watcher, event: str) -> dict[str, object]:
     """Read what was served, ask once, write the page and sum up."""
     final = watcher.newest
-    client = pulsar.Client(running.pulsar_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull))
-    try:
+    with connected(running) as client:
         summary = read_served(client, running.definition, running.definition.model(MODEL))
-    finally:
-        client.close()
     answer = question.ask(event, DATA)
     page = DATA / "report.html"
     figures = _figures(final, watcher.look(), summary)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Self
 import pulsar
 
 from headrace.definition import ModelDefinition
+from headrace.demo.broker import connected
 from headrace.embedded import RunningLoop
 from headrace.runtime.pulsar.log_reader import LogReader
 from headrace.wire.tables import Predictions, decode_predictions
@@ -52,17 +52,13 @@ class FirstPrediction(threading.Thread):
     def run(self) -> None:
         """Read the predictions topic from its beginning, until it holds a prediction."""
         topics = Topics(self._running.definition.name, self._running.namespace)
-        silent = pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull)
-        client = pulsar.Client(self._running.pulsar_url, logger=silent)
-        try:
+        with connected(self._running) as client:
             first = next(self._predictions(client, topics.predictions(self._model.name)), None)
             if first is not None:
                 self._report(
                     f"first prediction, {self._elapsed():.1f} s after the start: "
                     f"{first.ids[0]} is late with probability {first.scores[0]:.3f}"
                 )
-        finally:
-            client.close()
 
     def _predictions(self, client: pulsar.Client, topic: str) -> Iterator[Predictions]:
         # Each look opens a new reader: one that waits at the end of a log misses messages of the embedded broker.
