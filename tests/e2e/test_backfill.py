@@ -61,10 +61,12 @@ class Shop:
 
     def __init__(self, running: embedded.RunningLoop) -> None:
         self.running = running
+        # Taken before the store is wiped, which has them.
+        self.addresses = running.addresses
 
     def send(self, events: list[tuple[int, str, bytes]], mark: int = 0) -> None:
         """Send events and then a mark, or the end of their history if `mark` is 0."""
-        with IngestClient(self.running.addresses["ingest"]) as client, client.stream() as stream:
+        with IngestClient(self.addresses["ingest"]) as client, client.stream() as stream:
             for name in ("asked", "sold"):
                 stream.send(name, [event for _, stream, event in events if stream == name], mark=mark, end=not mark)
             assert stream.finish().rejected == 0
@@ -88,7 +90,7 @@ class Shop:
 
     def degradations(self) -> list[int] | None:
         """Return the degradations that the scorer reports for the rows it found; None until it has a version."""
-        with grpc.insecure_channel(self.running.addresses["scorer"]) as channel:
+        with grpc.insecure_channel(self.addresses["scorer"]) as channel:
             stub = scoring_pb2_grpc.ScoringServiceStub(channel)  # type: ignore[no-untyped-call]
             event = json.dumps({"user": "u", "shop": "s1", "x": 0.5}).encode()
             try:
