@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,16 @@ from river import linear_model, preprocessing, tree
 
 from headrace import embedded
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
+from headrace.runtime.pulsar.messages import pass_over
+from headrace.runtime.pulsar.skips import SkipReader
 from headrace.runtime.redis.fences import Fences
 from headrace.runtime.redis.quality import QualityBoard
 from headrace.wire.tables import Kind, LogEntries, encode_log
 from headrace.wire.topics import END_OF_HISTORY
 from headrace_learner.checkpoint import Checkpoints
-from headrace_learner.pulsar.model_learner import Connections, ModelLearner
+from headrace_learner.model_learner import Connections, ModelLearner
+from headrace_learner.pulsar.model_log import PulsarModelLog
+from headrace_learner.pulsar.prediction_reader import PredictionReader
 from headrace_learner.pulsar.version_publisher import VersionPublisher
 from tests.headers import header
 
@@ -132,10 +137,17 @@ def through(
     store = redis.Redis.from_url(servers.redis_url)
     topic = f"persistent://public/default/bench-{model.name}-examples"
     send(client, topic, model, rows.log(DELAY))
-    versions = VersionPublisher(client, "persistent://public/default/bench-models")
-    connections = Connections(client, topic, Fences(store, "bench"), QualityBoard(store, "bench"), versions)
-    checkpoints = Checkpoints(data / "checkpoints", model)
-    worker = ModelLearner(model, make, connections, checkpoints, instance="bench")
+    reports = QualityBoard(store, "bench")
+    connections = Connections(
+        log=PulsarModelLog(client, topic, model, instance="bench", reports=reports),
+        owners=Fences(store, "bench"),
+        reports=reports,
+        versions=VersionPublisher(client, "persistent://public/default/bench-models"),
+        predictions=PredictionReader(client, model, ()),
+        skips=partial(SkipReader, client, "persistent://public/default/bench-skips", model.name),
+        refuse=pass_over,
+    )
+    worker = ModelLearner(model, make, connections, Checkpoints(data / "checkpoints", model))
     worker.start()
     while not worker.status.examples:
         time.sleep(0.001)

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from headrace import compiler, embedded
 from headrace.definition import Column, FeatureDefinition, FieldType, ModelDefinition, Task
 from headrace.runtime.pulsar.log_ends import entries_of
 from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.pulsar.messages import pass_over
+from headrace.runtime.pulsar.skips import SkipReader
 from headrace.runtime.redis.fences import Fences
 from headrace.runtime.redis.quality import QualityBoard
 from headrace.runtime.redis.status import StatusBoard
@@ -35,7 +38,9 @@ from headrace.wire.tables import Kind, LogEntries, Predictions, encode_log, enco
 from headrace.wire.times import Inactive
 from headrace.wire.topics import END_OF_HISTORY, Topics
 from headrace_learner.checkpoint import Checkpoints
-from headrace_learner.pulsar.model_learner import Connections, ModelLearner
+from headrace_learner.model_learner import Connections, ModelLearner
+from headrace_learner.pulsar.model_log import PulsarModelLog
+from headrace_learner.pulsar.prediction_reader import PredictionReader
 from headrace_learner.pulsar.version_publisher import VersionPublisher
 from headrace_learner.state_hash import state_hash
 from headrace_learner.takeover import Takeover
@@ -104,17 +109,19 @@ class Room:
         producer.close()
 
     def worker(self, instance: str = "one", data: Path | None = None, **changed: Any) -> ModelLearner:
-        loop = self.topics.loop
+        reports = QualityBoard(self.store, self.topics.loop)
+        log = self.topics.examples(self.model.name)
         connections = Connections(
-            self.client,
-            self.topics.examples(self.model.name),
-            changed.get("owners", Fences(self.store, loop)),
-            QualityBoard(self.store, loop),
-            VersionPublisher(self.client, self.topics.models),
-            changed.get("predictions", ()),
+            log=PulsarModelLog(self.client, log, self.model, instance=instance, reports=reports),
+            owners=changed.get("owners", Fences(self.store, self.topics.loop)),
+            reports=reports,
+            versions=changed.get("versions", VersionPublisher(self.client, self.topics.models)),
+            predictions=PredictionReader(self.client, self.model, changed.get("predictions", ())),
+            skips=partial(SkipReader, self.client, self.topics.skips, self.model.name),
+            refuse=pass_over,
         )
         checkpoints = changed.get("checkpoints", Checkpoints(data or self.data, self.model))
-        return ModelLearner(self.model, pipeline, connections, checkpoints, instance=instance)
+        return ModelLearner(self.model, pipeline, connections, checkpoints)
 
     def versions(self) -> list[models_pb2.ModelVersion]:
         """Return all published versions."""
@@ -219,8 +226,7 @@ def test_a_learner_that_is_stopped_amid_a_message_learns_it_to_its_end_and_nothi
     room: Room, running: Callable[[ModelLearner], ModelLearner]
 ) -> None:
     room.send(0, 2_000, size=700, end=True)
-    first = room.worker()
-    first._connections = replace(first._connections, versions=_StopAt(room.client, room.topics.models, first, 1_000))
+    first = room.worker(versions=_StopAt(room.client, room.topics.models, 1_000, lambda: first.stop()))
     running(first).join()
     assert first.status.failure is None
     assert first.status.learned == 1_400
@@ -447,18 +453,12 @@ def test_a_fenced_learner_saves_and_publishes_nothing(
     room: Room, running: Callable[[ModelLearner], ModelLearner]
 ) -> None:
     room.send(0, 450)
-    worker = running(room.worker())
+    held = _Held(Fences(room.store, room.topics.loop))
+    worker = running(room.worker(owners=held))
     eventually(lambda: worker.status.learned == 450 and room.saved()[0] == 450)
+    held.close()
     Fences(room.store, room.topics.loop).acquire("learner-bananas")  # another one takes over
     before = room.saved()
-    held = _Held(Fences(room.store, room.topics.loop))
-    worker._connections = Connections(
-        worker._connections.client,
-        worker._connections.topic,
-        held,
-        worker._connections.reports,
-        worker._connections.versions,
-    )
     room.send(450, 600)
     assert held.asked.wait(scaled(60))  # it was refused, gave up ownership, and tries to become the owner again
     assert room.saved() == before
@@ -643,11 +643,16 @@ def bare_named(count: int) -> str:
 
 
 class _Held:
-    """Fences that grant no ownership until they are opened."""
+    """Fences that grant no ownership after they are closed, until they are opened."""
 
     def __init__(self, inner: Fences) -> None:
         self.asked, self.open = threading.Event(), threading.Event()
+        self.open.set()
         self._inner = inner
+
+    def close(self) -> None:
+        self.asked.clear()
+        self.open.clear()
 
     def acquire(self, work: str) -> int:
         self.asked.set()
@@ -661,14 +666,14 @@ class _Held:
 class _StopAt(VersionPublisher):
     """A publisher that stops the learner at one of its versions."""
 
-    def __init__(self, client: pulsar.Client, topic: str, worker: ModelLearner, examples: int) -> None:
+    def __init__(self, client: pulsar.Client, topic: str, examples: int, stop: Callable[[], None]) -> None:
         super().__init__(client, topic)
-        self._worker, self._examples = worker, examples
+        self._examples, self._stop = examples, stop
 
     def publish(self, version: models_pb2.ModelVersion) -> None:
         super().publish(version)
         if version.examples == self._examples:
-            self._worker.stop()
+            self._stop()
 
 
 class _FullDisk(Checkpoints):

@@ -15,6 +15,7 @@ from headrace.errors import CorruptState, UnknownName
 from headrace.runtime.pulsar.dead_letter_writer import Refusals
 from headrace.runtime.pulsar.messages import WrongMessage
 from headrace.runtime.pulsar.producer import Producer
+from headrace.runtime.pulsar.skips import SkipReader
 from headrace.runtime.redis import connection
 from headrace.runtime.redis.fences import Fences
 from headrace.runtime.redis.quality import QualityBoard
@@ -22,7 +23,9 @@ from headrace.runtime.redis.status import ServiceStatus
 from headrace.runtime.service import App, Endpoint, Program, Service
 from headrace.wire.topics import Topics
 from headrace_learner.checkpoint import Checkpoints
-from headrace_learner.pulsar.model_learner import Connections, ModelLearner
+from headrace_learner.model_learner import Connections, ModelLearner
+from headrace_learner.pulsar.model_log import PulsarModelLog
+from headrace_learner.pulsar.prediction_reader import PredictionReader
 from headrace_learner.pulsar.version_publisher import VersionPublisher
 from headrace_learner.settings import LearnerSettings
 from headrace_learner.status import report
@@ -75,7 +78,6 @@ class LearnerApp(App):
                     partial(loaded_loop.learner, model.name),
                     self._connections(loop, model),
                     Checkpoints(settings.data / "checkpoints", model),
-                    instance=settings.instance,
                     checkpoint_seconds=settings.checkpoint_seconds,
                     on_change=self._service.pace.wake,
                 )
@@ -83,16 +85,17 @@ class LearnerApp(App):
         return learners
 
     def _connections(self, loop: LoopDefinition, model: ModelDefinition) -> Connections:
-        client, topics = self._service.client, self._service.topics
+        client, topics, reports = self._service.client, self._service.topics, QualityBoard(self._store, loop.name)
+        log, instance = topics.examples(model.name), self._service.settings.instance
+        predictions = topics.partitions_of(topics.predictions(model.name), loop.stream(model.stream).partitions)
         return Connections(
-            client,
-            topics.examples(model.name),
-            Fences(self._store, loop.name),
-            QualityBoard(self._store, loop.name),
-            VersionPublisher(client, topics.models, loop.views_of(model)),
-            topics.partitions_of(topics.predictions(model.name), loop.stream(model.stream).partitions),
-            partial(_refuse, client, topics, model),
-            topics.skips,
+            log=PulsarModelLog(client, log, model, instance=instance, reports=reports),
+            owners=Fences(self._store, loop.name),
+            reports=reports,
+            versions=VersionPublisher(client, topics.models, loop.views_of(model)),
+            predictions=PredictionReader(client, model, predictions),
+            skips=partial(SkipReader, client, topics.skips, model.name),
+            refuse=partial(_refuse, client, topics, model),
         )
 
 

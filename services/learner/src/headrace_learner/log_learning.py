@@ -1,0 +1,116 @@
+"""The learning of a model from the batches of its log, with its dead letters and the predictions that were served."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from headrace.definition import ModelDefinition
+from headrace.engine.learning import Learning, ServedQuality
+from headrace.errors import Unreadable
+from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.pulsar.messages import WrongMessage, opened
+from headrace.wire.message import Message
+from headrace_learner.model_report import ModelReport
+from headrace_learner.ports import ServedPredictions
+from headrace_learner.published_versions import PublishedVersions
+
+_log = structlog.get_logger()
+
+
+class LogLearning:
+    """The state of a model, and what a batch of its log does to it.
+
+    Parameters
+    ----------
+    make
+        Makes a new River pipeline for the model.
+    topic
+        The topic of the log.
+    refuse
+        Writes a dead letter, durably.
+    stopping
+        Set when the process ends: learning stops after a message.
+
+    Attributes
+    ----------
+    state
+        The model and its place in the log; `start` replaces it.
+    """
+
+    def __init__(
+        self,
+        model: ModelDefinition,
+        make: Callable[[], Any],
+        topic: str,
+        *,
+        predictions: ServedPredictions,
+        refuse: Callable[[WrongMessage], None],
+        versions: PublishedVersions,
+        report: ModelReport,
+        stopping: threading.Event,
+    ) -> None:
+        self._model = model
+        self._make = make
+        self._topic = topic
+        self._predictions = predictions
+        self._refuse_durably = refuse
+        self._versions = versions
+        self._report = report
+        self._stopping = stopping
+        self.state = self._new()
+
+    def start(self, state: Learning | None, skipped: frozenset[int]) -> None:
+        """Start from the state of a checkpoint, or from nothing: the log has the rest."""
+        self.state = state or self._new()
+        self._versions.forget_kept()
+        self.state.skipped = skipped
+        # The new checkpoint may have other positions.
+        self._predictions.close()
+        self._report.update(self.state, at_once=True)
+
+    def learn(self, batch: Batch, *, publish: bool) -> None:
+        """Learn a batch, message by message; publish the versions that are due, or keep the last of them."""
+        for message in opened(batch, self._topic, self._refuse):
+            if self._stopping.is_set():
+                return
+            examples = self.state.progress.examples
+            try:
+                self._read(message, publish=publish)
+            except Unreadable as error:
+                self._refuse(WrongMessage(self._topic, message.position, message.payload, error))
+            self._report.status.learned += self.state.progress.examples - examples
+            if publish:
+                self._versions.end_takeover(self.state)
+            self._report.publish()
+
+    def read_predictions(self) -> None:
+        """Take the predictions that were served since the last call."""
+        if self.state.served is not None:
+            self._predictions.read(self.state.served)
+
+    def close(self) -> None:
+        """Close the reading of predictions."""
+        self._predictions.close()
+
+    def _read(self, message: Message, *, publish: bool) -> None:
+        for _ in self.state.read(message):
+            if publish:
+                self._versions.publish(self.state)
+            else:
+                self._versions.keep(self.state)
+
+    def _refuse(self, message: WrongMessage) -> None:
+        """Write a dead letter for a message that is not part of the log, and continue after it."""
+        _log.error(
+            "message_refused", model=self._model.name, position=tuple(message.position), reason=str(message.reason)
+        )
+        self._refuse_durably(message)
+        self.state.skip(message.position)
+        self._report.status.refused += 1
+
+    def _new(self) -> Learning:
+        return Learning(self._model, self._make(), served=ServedQuality(self._model))
