@@ -119,14 +119,21 @@ def test_a_learner_that_fails_on_an_example_halts_until_it_is_skipped(tmp_path: 
     assert learner.status.examples == 39
 
 
+def test_an_example_that_is_skipped_already_is_not_learned(tmp_path: Path) -> None:
+    servers = Servers([batch(messages())], skipped=[frozenset({14})])
+    learner = servers.learner(NotedCheckpoints(tmp_path, servers.steps))
+    learner.run()
+    assert learner.status.examples == 39
+
+
 def test_a_new_owner_uses_the_checkpoint_that_another_owner_has_saved_meanwhile(tmp_path: Path) -> None:
-    parts = messages()
+    parts, skipped = messages(), frozenset({60})  # a question behind that checkpoint
     other = Servers([batch(parts[:4])])
-    servers = _LateServers([batch(parts[4:])], meanwhile=lambda: run(other, tmp_path))
+    servers = _LateServers([batch(parts[4:])], skipped=[skipped], meanwhile=lambda: run(other, tmp_path))
     learner = servers.learner(NotedCheckpoints(tmp_path, servers.steps))
     learner.run()
     assert ("start", parts[3].position) in servers.steps
-    assert learner.status.examples == 40
+    assert learner.status.examples == 39
 
 
 class _AwayServers(Servers):

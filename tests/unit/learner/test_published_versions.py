@@ -57,6 +57,16 @@ def test_the_version_of_a_standby_is_sent_when_it_becomes_the_owner() -> None:
     assert sent(servers) == [(20, True)]
 
 
+def test_a_standby_does_not_send_what_the_owner_has_sent() -> None:
+    servers = Servers(newest_version=Newest(20, taken_over=True))
+    ownership, _, versions = servers.parts()
+    versions.keep(learned(10))
+    ownership.acquire()
+    versions.start(learned(10), TOPIC)
+    versions.send_kept(learned(10))
+    assert servers.versions == []
+
+
 def test_a_version_that_was_kept_before_another_checkpoint_is_not_sent() -> None:
     servers = Servers()
     _, _, versions = servers.parts()
@@ -165,6 +175,7 @@ def test_a_version_with_new_examples_is_due_after_the_declared_time() -> None:
     assert servers.versions == []
     servers.clock.now = 3.0
     versions.publish_if_overdue(learning)
+    assert sent(servers) == [(15, True)]
     servers.clock.now = 9.0
     versions.publish_if_overdue(learning)
     assert sent(servers) == [(15, True)]
