@@ -7,7 +7,7 @@ import math
 import pytest
 
 from headrace.client.pacing import ClosedLoop, Slowest, TimedPace
-from headrace.client.player import WallClock, pace_of
+from headrace.client.player import MachineClock, pace_of
 from headrace.errors import InvalidRequest
 from headrace.runtime.redis.status import ServiceStatus
 
@@ -135,4 +135,4 @@ def test_who_is_gone_is_waited_for() -> None:
 @pytest.mark.parametrize("speed", ["fast", 0, -1, math.inf, math.nan])
 def test_a_speed_is_positive(speed: object) -> None:
     with pytest.raises(InvalidRequest, match=r"speed is .*expected realtime, max, or"):
-        pace_of(speed, 10, WallClock())  # type: ignore[arg-type]
+        pace_of(speed, 10, MachineClock())  # type: ignore[arg-type]

@@ -243,7 +243,7 @@ def worker(
         Rows(world),  # type: ignore[arg-type]
         Partitions(world),  # type: ignore[arg-type]
         Outputs(world),  # type: ignore[arg-type]
-        refusals=Refused(world),  # type: ignore[arg-type]
+        dead_letters=Refused(world),  # type: ignore[arg-type]
         heartbeat=Counts(world),  # type: ignore[arg-type]
         max_rows=max_rows,
         clock=clock,

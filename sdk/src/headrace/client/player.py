@@ -16,6 +16,7 @@ from headrace.client.publishing import sender_name
 from headrace.definition import LoopDefinition, StreamDefinition
 from headrace.engine.marks import Marking
 from headrace.errors import InvalidRequest, Unavailable
+from headrace.runtime.clock import wall_clock
 from headrace.runtime.redis.connection import connect_without_retries, store_errors
 from headrace.runtime.redis.status import ServiceStatus, StatusBoard
 
@@ -77,14 +78,14 @@ class PlayResult:
 
 
 class Clock(Protocol):
-    """The clock that a player uses."""
+    """The clock that sets the pace of a player."""
 
     def now(self) -> float: ...
 
     def sleep(self, seconds: float) -> None: ...
 
 
-class WallClock:
+class MachineClock:
     """The clock of this machine."""
 
     def now(self) -> float:
@@ -98,10 +99,6 @@ class Target(Protocol):
     """The destination of events; `headrace.client.EventStream` is one."""
 
     def send(self, stream: str, events: Sequence[bytes], *, mark: int = 0, end: bool = False) -> None: ...
-
-
-def _wall_clock() -> int:
-    return time.time_ns() // 1_000
 
 
 def play(
@@ -149,7 +146,7 @@ def play(
         A service does not answer. Play again: events that were accepted count once.
     """
     ranked = sources_of(loop, [(Path(path), stream) for path, stream in sources])
-    clock = WallClock()
+    clock = MachineClock()
     store = connect_without_retries(redis_url)
     pace = pace_of(speed, ahead, clock)
     look = Look(pace, StatusBoard(store, loop.name).read, clock) if isinstance(pace, ClosedLoop) else None
@@ -246,7 +243,7 @@ class Player:
         *,
         look: Callable[[], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-        now: Callable[[], int] = _wall_clock,
+        now: Callable[[], int] = wall_clock,
     ) -> None:
         self._now = now
         self.sent = 0

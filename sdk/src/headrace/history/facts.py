@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pulsar
@@ -11,6 +10,7 @@ import redis
 from headrace.definition import LoopDefinition, StreamDefinition
 from headrace.engine.events import StreamCodec
 from headrace.history.changes import Facts, KeptEvents
+from headrace.runtime.clock import wall_clock
 from headrace.runtime.pulsar.admin import Admin
 from headrace.runtime.pulsar.connection import partitions
 from headrace.runtime.pulsar.log_reader import LogReader
@@ -21,11 +21,6 @@ from headrace.wire.topics import Topics
 
 #: This many messages include an event if there is one: marks are few.
 _FIRST = 100
-
-
-def wall_clock() -> int:
-    """Return the current time in µs."""
-    return time.time_ns() // 1_000
 
 
 class FactFinder:

@@ -10,7 +10,6 @@ partitions and takes them over again from the stored state.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
@@ -20,6 +19,7 @@ from headrace.engine.former import Answering
 from headrace.engine.kernel.fold import Fold, Plan
 from headrace.engine.kernel.partition import Partition, PartitionId, Reached, RowsId
 from headrace.engine.kernel.trial import Trial
+from headrace.runtime.clock import wall_clock
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.redis.partitions import OwnerReport, PartitionStore
 from headrace.runtime.redis.rows import RowStore
@@ -44,11 +44,6 @@ _log = structlog.get_logger()
 _PRESSED, _PULSE, _ALONE = 0.01, 1.0, 3.0
 
 
-def wall_clock() -> int:
-    """Return the current time, in µs since the epoch."""
-    return time.time_ns() // 1_000
-
-
 class FoldWorker:
     """A worker that folds and assembles for the partitions it owns. Not thread-safe: one thread calls it.
 
@@ -70,7 +65,7 @@ class FoldWorker:
         partitions: PartitionStore,
         outputs: VectorOutputs,
         *,
-        refusals: DeadLetters,
+        dead_letters: DeadLetters,
         heartbeat: Heartbeat,
         max_rows: int,
         max_bytes: int = 2**30,
@@ -82,13 +77,13 @@ class FoldWorker:
         self._answering = answering or Answering(fold.loop)
         self._store = partitions
         self._outputs = outputs
-        self._refusals = refusals
+        self._dead_letters = dead_letters
         self._heartbeat = heartbeat
         self._clock = clock
         self._others = OtherPartitions(partitions)
         self._ownership = Ownership(fold, partitions, outputs, self._others, wake=wake)
         self._rows = RowMemory(fold, rows, self._ownership, heartbeat, max_rows=max_rows, max_bytes=max_bytes)
-        self._intake = Intake(refusals, heartbeat, clock)
+        self._intake = Intake(dead_letters, heartbeat, clock)
         self._publisher = ProgressPublisher(fold, partitions, outputs, self._ownership, heartbeat=heartbeat)
         self._codecs = {stream.name: StreamCodec(stream) for stream in fold.loop.streams}
         self._trials = {stream.name: Trial(fold.loop, stream.name) for stream in fold.loop.streams}
@@ -212,7 +207,7 @@ class FoldWorker:
         self._held_by = self._least(others) if plan.empty else ""
         if plan.empty:
             # Events that were refused or resent are done without a step.
-            self._refusals.flush()
+            self._dead_letters.flush()
             self._fold.settle()
             self._publish()
             return False
@@ -230,7 +225,7 @@ class FoldWorker:
         """Fold and assemble; make the effects durable in the order that lets another owner continue at any point."""
         step = self._fold.execute(plan, remote)
         self._publisher.send(step.vectors, self._answering)
-        self._refusals.flush()
+        self._dead_letters.flush()
         self._outputs.flush()
         self._publisher.record_emitted(step.vectors)
         self._rows.write(step.changed)

@@ -32,8 +32,8 @@ class Intake:
         Returns the wall-clock time (µs), from which models measure how long a vector waits.
     """
 
-    def __init__(self, refusals: DeadLetters, heartbeat: Heartbeat, clock: Callable[[], int]) -> None:
-        self._refusals = refusals
+    def __init__(self, dead_letters: DeadLetters, heartbeat: Heartbeat, clock: Callable[[], int]) -> None:
+        self._dead_letters = dead_letters
         self._heartbeat = heartbeat
         self._key_placement = KeyPlacement(heartbeat)
         self._clock = clock
@@ -63,7 +63,8 @@ class Intake:
         ]
         for row, reason in refused:
             position = part.positions[row]
-            self._refusals.refuse(owned.state.stream, owned.id.partition, reason, part.payloads[row], position=position)
+            stream, payload = owned.state.stream, part.payloads[row]
+            self._dead_letters.refuse(stream, owned.id.partition, reason, payload, position=position)
             owned.last_dead_letter = max(position, owned.last_dead_letter or START)
         self._heartbeat.count("late", sum(isinstance(reason, LateEvent) for _, reason in refused))
         self._heartbeat.count("dead_letters", len(refused))

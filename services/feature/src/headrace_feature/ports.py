@@ -54,7 +54,7 @@ class Remaker(Protocol):
 
 
 class DeadLetters(Protocol):
-    """Writes dead letters: see `headrace.runtime.pulsar.dead_letter_writer.Refusals`."""
+    """Writes dead letters: see `headrace.runtime.pulsar.dead_letter_writer.DeadLetterWriter`."""
 
     def refuse(
         self, stream: StreamDefinition, partition: int, reason: InvalidEvent, payload: bytes, *, position: Position

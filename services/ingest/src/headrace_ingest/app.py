@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 import pulsar
 import uvloop
 
+from headrace.runtime.clock import wall_clock
 from headrace.runtime.grpc.call_limits import CallLimits
 from headrace.runtime.pulsar.connection import partitions
 from headrace.runtime.pulsar.dead_letter_writer import DeadLetterProducer
@@ -36,11 +36,6 @@ _MAX_PENDING = 10_000
 _MOST_EVENTS, _RECEIVING = 100_000, 8
 
 
-def now() -> int:
-    """Return the wall clock, µs since the epoch."""
-    return time.time_ns() // 1_000
-
-
 class IngestApp(App):
     """The gRPC service, and a writer for each topic."""
 
@@ -64,7 +59,7 @@ class IngestApp(App):
         if producers is None:
             return
         self._log = self._event_log(producers)
-        admissions = {stream.name: Admission(stream, now) for stream in self._loop.streams}
+        admissions = {stream.name: Admission(stream, wall_clock) for stream in self._loop.streams}
         board = DecisionBoard(self._store, self._loop.name)
         decisions = StoredDecisions(board, self._loop, self._settings.decision_s)
         self._servicer.begin(Ingest(admissions, self._log, decisions, service.count))
@@ -117,7 +112,7 @@ class IngestApp(App):
             name: self._writer(f"stream {name}", producer, producers.partitions[name])
             for name, producer in producers.streams.items()
         }
-        return PulsarLog(writers, self._writer("dead letters", producers.dead_letters, 1), now)
+        return PulsarLog(writers, self._writer("dead letters", producers.dead_letters, 1), wall_clock)
 
     def _writer(self, name: str, producer: Producer, partitions: int) -> TopicWriter:
         limit = InFlightLimit(name, self._settings.in_flight_bytes, self._settings.patience_s)

@@ -6,22 +6,17 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-import pulsar
-
 from headrace import compiler
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.engine import export
 from headrace.errors import CorruptState, UnknownName
-from headrace.runtime.pulsar.dead_letter_writer import Refusals
-from headrace.runtime.pulsar.messages import WrongMessage
-from headrace.runtime.pulsar.producer import Producer
+from headrace.runtime.pulsar.dead_letter_writer import DeadLetterWriter
 from headrace.runtime.pulsar.skips import SkipReader
 from headrace.runtime.redis import connection
 from headrace.runtime.redis.fences import Fences
 from headrace.runtime.redis.quality import QualityBoard
 from headrace.runtime.redis.status import ServiceStatus
 from headrace.runtime.service import App, Endpoint, Program, Service
-from headrace.wire.topics import Topics
 from headrace_learner.checkpoint import Checkpoints
 from headrace_learner.model_learner import Connections, ModelLearner
 from headrace_learner.pulsar.model_log import PulsarModelLog
@@ -88,6 +83,7 @@ class LearnerApp(App):
         client, topics, reports = self._service.client, self._service.topics, QualityBoard(self._store, loop.name)
         log, instance = topics.examples(model.name), self._service.settings.instance
         predictions = topics.partitions_of(topics.predictions(model.name), loop.stream(model.stream).partitions)
+        dead_letters = DeadLetterWriter(client, topics, "learner")
         return Connections(
             log=PulsarModelLog(client, log, model, instance=instance, reports=reports),
             owners=Fences(self._store, loop.name),
@@ -95,7 +91,7 @@ class LearnerApp(App):
             versions=VersionPublisher(client, topics.models, loop.views_of(model)),
             predictions=PredictionReader(client, model, predictions),
             skips=partial(SkipReader, client, topics.skips, model.name),
-            refuse=partial(_refuse, client, topics, model),
+            refuse=partial(dead_letters.refuse_messages, model.stream, f"entries of the log of model {model.name}"),
         )
 
 
@@ -112,17 +108,6 @@ def selected_models(loop: LoopDefinition, names: Sequence[str] | None) -> list[M
         if name not in by_name:
             raise UnknownName("model", name, tuple(by_name))
     return [by_name[name] for name in names] if names else list(loop.models)
-
-
-def _refuse(client: pulsar.Client, topics: Topics, model: ModelDefinition, message: WrongMessage) -> None:
-    """Write a dead letter, durably, for a message of a model's log."""
-    producer = Producer(client, topics.dead_letters)
-    try:
-        refusals = Refusals(producer, topics, "learner")
-        refusals.refuse_message(model.stream, message, f"entries of the log of model {model.name}")
-        refusals.flush()
-    finally:
-        producer.close()
 
 
 PROGRAM = Program(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 
 import structlog
 import uvloop
 
 from headrace.engine.kernel.assembly import Assembler
+from headrace.runtime.clock import wall_clock
 from headrace.runtime.pulsar.log_ends import entries_of
 from headrace.runtime.redis.status import ServiceStatus
 from headrace.runtime.service import App, Endpoint, Program, Service
@@ -55,7 +55,7 @@ class ScorerApp(App):
             Assembler,
             self._rows,
             log=queue,
-            clock=lambda: time.time_ns() // 1000,
+            clock=wall_clock,
             store_down=settings.store_down,
             max_in_flight=settings.max_in_flight,
             rebuilding=self._rebuild.is_under_way,

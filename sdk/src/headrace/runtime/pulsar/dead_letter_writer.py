@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import pulsar
 
 from headrace.definition import StreamDefinition
-from headrace.errors import InvalidEvent
+from headrace.errors import HeadraceError, InvalidEvent
+from headrace.runtime.clock import wall_clock
 from headrace.runtime.pulsar.messages import WrongMessage
 from headrace.runtime.pulsar.producer import Producer
 from headrace.v1.dead_letter_pb2 import DeadLetter
@@ -22,8 +25,12 @@ MAX_EVENT = 4 * 2**20
 _MAX_TEXT = 4_096
 
 
-class Refusals:
-    """Sends events to the dead-letter topic.
+class DeadLetterWriter:
+    """The dead letters of one service, written by one thread.
+
+    It opens its producer with the first dead letter, and the client closes it. A producer that failed is replaced, so
+    that a repeated dead letter does not depend on it. Call `flush` before the position of a refused message is saved or
+    acknowledged.
 
     Parameters
     ----------
@@ -31,22 +38,28 @@ class Refusals:
         Name of the service that refuses.
     """
 
-    def __init__(self, producer: Producer, topics: Topics, service: str) -> None:
-        self._producer = producer
+    def __init__(self, client: pulsar.Client, topics: Topics, service: str) -> None:
+        self._client = client
         self._topics = topics
         self._service = service
+        self._producer: Producer | None = None
 
     def refuse(
         self, stream: StreamDefinition, partition: int, reason: InvalidEvent, payload: bytes, *, position: Position
     ) -> None:
         """Send an event of a partition of its stream; it is durable after the next `flush`."""
-        topic = self._topics.partition(stream, partition)
-        self._send(
-            stream.name, reason.field, reason.value, reason.expected, event=payload, topic=topic, position=position
+        letter = DeadLetter(
+            stream=stream.name,
+            field=reason.field,
+            value=reason.value,
+            expected=reason.expected,
+            topic=self._topics.partition(stream, partition),
+            position=position.to_bytes(),
         )
+        self._send(letter, payload)
 
-    def refuse_message(self, stream: str, message: WrongMessage, expected: str) -> None:
-        """Send a message of a topic that only headrace writes; it is durable after the next `flush`.
+    def refuse_messages(self, stream: str, expected: str, *messages: WrongMessage) -> None:
+        """Write messages of a topic that only headrace writes, durably.
 
         Parameters
         ----------
@@ -55,39 +68,55 @@ class Refusals:
         expected
             Description of the messages that belong on the topic.
         """
-        self._send(
-            stream,
-            "",
-            message.reason.problem,
-            expected,
-            event=message.payload,
-            topic=message.topic,
-            position=message.position,
-        )
-
-    def _send(
-        self, stream: str, field: str, value: str, expected: str, *, event: bytes, topic: str, position: Position
-    ) -> None:
-        letter = DeadLetter(
-            stream=stream,
-            field=field,
-            value=value[:_MAX_TEXT],
-            expected=expected[:_MAX_TEXT],
-            topic=topic,
-            position=position.to_bytes(),
-            service=self._service,
-            refused_at=time.time_ns() // 1_000,
-        )
-        payload, properties = dead_letter_message(letter, event)
-        self._producer.send(payload, properties=properties)
+        for message in messages:
+            letter = DeadLetter(
+                stream=stream,
+                value=message.reason.problem,
+                expected=expected,
+                topic=message.topic,
+                position=message.position.to_bytes(),
+            )
+            self._send(letter, message.payload)
+        self.flush()
 
     def flush(self) -> None:
-        """Wait until the broker has all dead letters."""
-        self._producer.flush()
+        """Wait until the broker has all dead letters.
+
+        Raises
+        ------
+        TooLarge
+            The broker never accepts one of them.
+        Unavailable
+            A dead letter did not arrive.
+        """
+        if self._producer is not None:
+            with self._replacing_after_failure():
+                self._producer.flush()
+
+    def _send(self, letter: DeadLetter, event: bytes) -> None:
+        letter.service = self._service
+        letter.refused_at = wall_clock()
+        payload, properties = dead_letter_message(letter, event)
+        if self._producer is None:
+            self._producer = Producer(self._client, self._topics.dead_letters)
+        with self._replacing_after_failure():
+            self._producer.send(payload, properties=properties)
+
+    @contextmanager
+    def _replacing_after_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except HeadraceError:
+            producer, self._producer = self._producer, None
+            if producer is not None:
+                with suppress(pulsar.PulsarException):
+                    producer.close()
+            raise
 
 
 def dead_letter_message(letter: DeadLetter, event: bytes) -> tuple[bytes, dict[str, str]]:
-    """Return the message of a dead letter; its event is cut if it is too large for the broker."""
+    """Return the message of a dead letter; its texts and its event are cut if they are too large for the broker."""
+    letter.value, letter.expected = letter.value[:_MAX_TEXT], letter.expected[:_MAX_TEXT]
     letter.event = event[:MAX_EVENT]
     if len(event) > MAX_EVENT:
         letter.expected = f"{letter.expected} (the letter holds the first {MAX_EVENT} of its {len(event)} bytes)"
@@ -96,7 +125,7 @@ def dead_letter_message(letter: DeadLetter, event: bytes) -> tuple[bytes, dict[s
 
 
 class DeadLetterProducer(Producer):
-    """Sends dead letters, keyed by their stream."""
+    """Sends dead letters as `dead_letter_message` encodes them, keyed by their stream: for a writer with a queue."""
 
     def send_all(
         self, payloads: Sequence[bytes], keys: Sequence[str], properties: Sequence[dict[str, str]] = ()

@@ -5,7 +5,6 @@ They are recorded on a topic, so that every reader of the model's log skips the 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 import msgspec
@@ -13,6 +12,7 @@ import pulsar
 import structlog
 
 from headrace.errors import Unreadable
+from headrace.runtime.clock import wall_clock
 from headrace.runtime.pulsar.log_reader import LogReader
 from headrace.runtime.pulsar.producer import Producer
 from headrace.wire.document import Document
@@ -45,7 +45,7 @@ class Skip(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     question: int
     id: str
     reason: str = ""
-    skipped_at: int = msgspec.field(default_factory=lambda: time.time_ns() // 1_000)
+    skipped_at: int = msgspec.field(default_factory=wall_clock)
 
 
 _SKIP = Document[Skip]("skip", Skip)

@@ -18,9 +18,8 @@ from headrace.engine.kernel.partition import PartitionId
 from headrace.history.logs import BrokerLogs
 from headrace.runtime.pulsar import connection
 from headrace.runtime.pulsar.consumer import OwnerProgress, PartitionConsumer
-from headrace.runtime.pulsar.dead_letter_writer import Refusals
-from headrace.runtime.pulsar.messages import WrongMessage
-from headrace.runtime.pulsar.producer import Producer, wake
+from headrace.runtime.pulsar.dead_letter_writer import DeadLetterWriter
+from headrace.runtime.pulsar.producer import wake
 from headrace.runtime.redis import connection as store_connection
 from headrace.runtime.redis.leases import Lease
 from headrace.runtime.redis.pairs import PairStore
@@ -144,7 +143,7 @@ class FeatureLanes:
             RowStore(store, fold.loop),
             self._partitions,
             outputs,
-            refusals=Refusals(Producer(self._client, self._topics.dead_letters), self._topics, "feature"),
+            dead_letters=DeadLetterWriter(self._client, self._topics, "feature"),
             heartbeat=self._heartbeat,
             max_rows=self._settings.rows,
             answering=self._answering,
@@ -168,6 +167,7 @@ class FeatureLanes:
         features = self._features(model)
         labels = self._of(self._loop.stream(stream), self._topics.stream(stream))
         lease = Lease(self._store, self._loop.name, f"join:{model.name}", self._settings.instance)
+        dead_letters = DeadLetterWriter(self._client, self._topics, "join")
         worker = JoinWorker(
             self._loop,
             model,
@@ -177,7 +177,7 @@ class FeatureLanes:
             log=ExamplesLog(self._client, self._topics, model),
             lease=lease,
             heartbeat=self._heartbeat,
-            refuse=partial(self._refuse, model),
+            refuse=partial(dead_letters.refuse_messages, model.stream, f"vectors of model {model.name}"),
             remake=lambda: ExampleRemaker(self._loop, model, BrokerLogs(self._client), self._topics),
         )
         self._leases.append(lease)
@@ -193,16 +193,6 @@ class FeatureLanes:
         ]
         sources += [JoinSource(worker, topic, self._join_subscription(model, topic)) for topic in labels]
         return Lane(f"join-{model.name}", sources, worker)
-
-    def _refuse(self, model: ModelDefinition, message: WrongMessage) -> None:
-        """Write a dead letter of a message of a features topic, durably."""
-        producer = Producer(self._client, self._topics.dead_letters)
-        try:
-            refusals = Refusals(producer, self._topics, "join")
-            refusals.refuse_message(model.stream, message, f"vectors of model {model.name}")
-            refusals.flush()
-        finally:
-            producer.close()
 
     def _features(self, model: ModelDefinition) -> list[str]:
         topic = self._topics.features(model.name)

@@ -6,12 +6,10 @@ import asyncio
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 
-from headrace.v1 import dead_letter_pb2
+from headrace.runtime.pulsar.dead_letter_writer import dead_letter_message
+from headrace.v1.dead_letter_pb2 import DeadLetter
 from headrace_ingest.ports import Note, Refused
 from headrace_ingest.pulsar.topic_writer import TopicWriter
-
-#: Bytes of an event that a dead letter keeps: brokers accept messages of 5 MB.
-_MAX_EVENT = 4 * 2**20
 
 
 class PulsarLog:
@@ -40,12 +38,13 @@ class PulsarLog:
 
     def _dead_letter(self, refusal: Refused) -> bytes:
         error = refusal.error
-        return dead_letter_pb2.DeadLetter(
+        letter = DeadLetter(
             stream=refusal.stream,
             field=error.field,
             value=error.value,
             expected=error.expected,
-            event=refusal.event[:_MAX_EVENT],
             service="ingest",
             refused_at=self._now(),
-        ).SerializeToString()
+        )
+        payload, _ = dead_letter_message(letter, refusal.event)
+        return payload

@@ -10,7 +10,7 @@ import pulsar
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.runtime.pulsar.connection import declared_partitions
 from headrace.runtime.pulsar.consumer import OwnerProgress, PartitionConsumer
-from headrace.runtime.pulsar.dead_letter_writer import Refusals
+from headrace.runtime.pulsar.dead_letter_writer import DeadLetterWriter
 from headrace.runtime.pulsar.log_reader import LogTail
 from headrace.runtime.pulsar.messages import WrongMessage
 from headrace.runtime.pulsar.producer import Producer
@@ -127,7 +127,7 @@ class PartitionScoring(LogThread):
         self._model = model
         self._source = source
         self._target = target
-        self._topics = topics
+        self._dead_letters = DeadLetterWriter(client, topics, "scorer")
         self._progress = progress
 
     def _work(self) -> None:
@@ -187,9 +187,5 @@ class PartitionScoring(LogThread):
             self._progress.reached(self._source, outcome.release_watermark)
 
     def _refuse(self, messages: list[WrongMessage]) -> None:
-        producer = Producer(self._client, self._topics.dead_letters)
-        refusals = Refusals(producer, self._topics, "scorer")
-        for message in messages:
-            refusals.refuse_message(self._model.stream, message, f"vectors of model {self._model.name}")
-        refusals.flush()
-        producer.close()
+        expected = f"vectors of model {self._model.name}"
+        self._dead_letters.refuse_messages(self._model.stream, expected, *messages)
