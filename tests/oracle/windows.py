@@ -83,7 +83,7 @@ def aggregate(view: ViewDefinition, node: Aggregate, entries: Iterable[Entry], t
     if declared.column is None:
         return float(len(inside))
     values = [entry.columns[declared.column] for entry in inside]
-    return _OPERATIONS[declared.operation]([value for value in values if value is not None])
+    return OPERATIONS[declared.operation]([value for value in values if value is not None])
 
 
 def _mean(values: list[float]) -> float | None:
@@ -98,7 +98,7 @@ def _std(values: list[float]) -> float | None:
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-_OPERATIONS: dict[str, Callable[[list[Any]], Value]] = {
+OPERATIONS: dict[str, Callable[[list[Any]], Value]] = {
     "count": lambda values: float(len(values)),
     "sum": math.fsum,
     "mean": _mean,

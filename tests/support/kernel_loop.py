@@ -26,6 +26,7 @@ from headrace.definition import (
 from headrace.engine.events import StreamCodec
 from headrace.engine.kernel.fold import Fold
 from headrace.engine.kernel.partition import PartitionId, Progress, RowsId
+from headrace.engine.kernel.tiles import AGGREGATES
 
 SECOND = 1_000_000
 
@@ -34,9 +35,6 @@ START = 1_000_000 * SECOND
 
 
 LATENESS = 5 * SECOND
-
-
-OPERATIONS = ("count", "sum", "mean", "std", "last")
 
 
 def stream(name: str, partitions: int, horizon: int = 60 * SECOND) -> StreamDefinition:
@@ -53,7 +51,7 @@ def stream(name: str, partitions: int, horizon: int = 60 * SECOND) -> StreamDefi
 def view(name: str, of: str, resolution: int = SECOND) -> ViewDefinition:
     return ViewDefinition(
         name, of, ("k",), None, (),
-        tuple(AggregateDefinition(operation, operation, "x") for operation in OPERATIONS),
+        tuple(AggregateDefinition(operation, operation, "x") for operation in AGGREGATES),
         (Window("12s", 12 * SECOND, resolution), Window("1m", 60 * SECOND, 5 * resolution)),
         resolution, 2 * LATENESS + 60 * SECOND,
     )  # fmt: skip
@@ -65,7 +63,7 @@ def loop(partitions: int = 1, horizon: int = 60 * SECOND) -> LoopDefinition:
         FeatureDefinition(f"{view.name}.{op}.{w.name}", FieldType.FLOAT, Aggregate(view.name, op, w.name, ("k",)))
         for view in views
         for w in view.windows
-        for op in OPERATIONS
+        for op in AGGREGATES
     )
     model = ModelDefinition(
         "m", "a", "label", Task.BINARY, (*features, FeatureDefinition("x", FieldType.FLOAT, Column("x"))), ""

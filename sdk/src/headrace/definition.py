@@ -141,7 +141,7 @@ class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AggregateDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`operation` is one of count, sum, mean, min, max, std, last; `column` is None for count of rows."""
+    """`operation` is one of `headrace.engine.kernel.tiles.AGGREGATES`; `column` is None for count of rows."""
 
     name: str
     operation: str

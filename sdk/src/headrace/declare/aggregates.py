@@ -61,4 +61,5 @@ class Last(Aggregate):
     operation = "last"
 
 
-AGGREGATES = tuple(kind.__name__ for kind in (Count, Sum, Mean, Min, Max, Std, Last))
+#: The names of all aggregates, in the order of this module.
+AGGREGATES = tuple(kind.__name__ for kind in Aggregate.__subclasses__())

@@ -14,17 +14,17 @@ from headrace.definition import AggregateDefinition, ViewDefinition, Window
 from headrace.engine.kernel.assembly import read_stored
 from headrace.engine.kernel.layout import Layout
 from headrace.engine.kernel.rows import Operations, RowSet
+from headrace.engine.kernel.tiles import AGGREGATES
 from tests.unit.engine.kernel.naive import naive_values
 
 SECOND = 1_000_000
-OPERATIONS = ("count", "sum", "mean", "min", "max", "std", "last")
 VIEW = ViewDefinition(
     name="v",
     stream="s",
     by=("k",),
     where=None,
     columns=(),
-    aggregates=(AggregateDefinition("n", "count", None), *(AggregateDefinition(op, op, "x") for op in OPERATIONS)),
+    aggregates=(AggregateDefinition("n", "count", None), *(AggregateDefinition(op, op, "x") for op in AGGREGATES)),
     windows=(Window("24s", 24 * SECOND, 2 * SECOND), Window("3m", 180 * SECOND, 15 * SECOND)),
     resolution=SECOND,
     keep=20 * SECOND,

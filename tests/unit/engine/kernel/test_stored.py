@@ -12,15 +12,12 @@ from headrace.engine.kernel.assembly import read_stored
 from headrace.engine.kernel.layout import Layout
 from headrace.engine.kernel.rows import Operations, RowSet
 from headrace.engine.kernel.stored_rows import StoredReader
-from headrace.engine.kernel.tiles import ROW_FORMAT
+from headrace.engine.kernel.tiles import AGGREGATES, ROW_FORMAT
 from headrace.errors import CorruptState
 from headrace.wire.formats import FORMAT
 
 SECOND = 1_000_000
-ALL = tuple(
-    AggregateDefinition(operation, operation, "x")
-    for operation in ("count", "sum", "mean", "min", "max", "std", "last")
-)
+ALL = tuple(AggregateDefinition(operation, operation, "x") for operation in AGGREGATES)
 
 
 def view(aggregates: tuple[AggregateDefinition, ...], windows: tuple[Window, ...]) -> Layout:

@@ -18,14 +18,14 @@ class Layout:
         self.view = view
         columns = list(dict.fromkeys(aggregate.column for aggregate in view.aggregates if aggregate.column is not None))
         self.columns: tuple[str, ...] = tuple(columns)
-        operations = [tiles.OPERATIONS[aggregate.operation] for aggregate in view.aggregates]
-        offsets = np.cumsum([0, *(tiles.WIDTH[operation] for operation in operations)])
+        kinds = [tiles.AGGREGATES[aggregate.operation] for aggregate in view.aggregates]
+        offsets = np.cumsum([0, *(len(kind.empty) for kind in kinds)])
         self.width = int(offsets[-1])
         #: int64[A, 3]: operation, offset in the partial aggregate, column (-1: every event counts).
         self.plan = np.array(
             [
-                (operation, offset, -1 if aggregate.column is None else columns.index(aggregate.column))
-                for operation, offset, aggregate in zip(operations, offsets, view.aggregates, strict=False)
+                (kind.number, offset, -1 if aggregate.column is None else columns.index(aggregate.column))
+                for kind, offset, aggregate in zip(kinds, offsets, view.aggregates, strict=False)
             ],
             np.int64,
         ).reshape(-1, 3)
@@ -37,8 +37,8 @@ class Layout:
         self.windows = np.array(
             [(w.hop, counts[i], starts[i], slots[i]) for i, w in enumerate(view.windows)], np.int64
         ).reshape(-1, 4)
-        self.empty = np.empty(self.width)
-        tiles.clear(self.plan, self.empty)
+        #: The partial aggregates of no events.
+        self.empty = np.array([number for kind in kinds for number in kind.empty], np.float64)
 
     def value_index(self, aggregate: str, window: str) -> int:
         """Return the column of `finish` that holds an aggregate over a window."""

@@ -1,15 +1,13 @@
 """Compiled inner loops of rows: folding an event into ticks and tiles, and reading them as of a time.
 
 They are in one file because numba checks only that file to decide whether its cache on disk is still valid.
-
-Partial aggregates are float64 vectors: count [n], sum [s], mean [n, s], min [v], max [v],
-std [n, mean, M2] (Welford's recurrence; merged as in Chan, Golub and LeVeque, "Updating formulae and a
-pairwise algorithm for computing sample variances", 1979), last [time, v].
+`AGGREGATES` lists the aggregates; `_add`, `_merge` and `finish` hold their arithmetic.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +16,35 @@ from headrace.engine.kernel.arrays import Floats, Ints
 from headrace.engine.kernel.compilation import compiled
 
 _COUNT, _SUM, _MEAN, _MIN, _MAX, _STD, _LAST = range(7)
-OPERATIONS = {"count": _COUNT, "sum": _SUM, "mean": _MEAN, "min": _MIN, "max": _MAX, "std": _STD, "last": _LAST}
-#: Size of the partial aggregate of each operation, in numbers.
-WIDTH = {_COUNT: 1, _SUM: 1, _MEAN: 2, _MIN: 1, _MAX: 1, _STD: 3, _LAST: 2}
+
+
+class AggregateKind(NamedTuple):
+    """A kind of aggregate. Its partial aggregates are float64 vectors that can be merged.
+
+    Attributes
+    ----------
+    number
+        Its number in a plan, by which compiled code knows it.
+    empty
+        The partial aggregate of no events.
+    """
+
+    number: int
+    empty: tuple[float, ...]
+
+
+#: All kinds of aggregates, by the operation that a view's definition names.
+AGGREGATES = {
+    "count": AggregateKind(_COUNT, (0.0,)),  # n
+    "sum": AggregateKind(_SUM, (0.0,)),  # the sum
+    "mean": AggregateKind(_MEAN, (0.0, 0.0)),  # n, the sum
+    "min": AggregateKind(_MIN, (math.nan,)),  # the value
+    "max": AggregateKind(_MAX, (math.nan,)),  # the value
+    # n, the mean, M2: Welford's recurrence, merged as in Chan, Golub and LeVeque, "Updating formulae and a pairwise
+    # algorithm for computing sample variances", 1979.
+    "std": AggregateKind(_STD, (0.0, 0.0, 0.0)),
+    "last": AggregateKind(_LAST, (-math.inf, math.nan)),  # the time, the value
+}
 
 #: Earlier than any time, tile and tick.
 NEVER = -(2**62)
@@ -31,24 +55,6 @@ _FORMAT_AT = 28
 #: `headrace.wire.formats.FORMAT`, as a literal: numba renews its cache only when this file changes.
 ROW_FORMAT = 1
 WORDS_BEFORE = 3
-
-
-@compiled
-def clear(plan: Ints, state: Floats) -> None:
-    """Reset the state of every aggregate to that of no events."""
-    for index in range(plan.shape[0]):
-        op, at = plan[index, 0], plan[index, 1]
-        if op == _MIN or op == _MAX:
-            state[at] = math.nan
-        elif op == _LAST:
-            state[at] = -math.inf
-            state[at + 1] = math.nan
-        else:
-            state[at] = 0.0
-            if op == _MEAN or op == _STD:
-                state[at + 1] = 0.0
-            if op == _STD:
-                state[at + 2] = 0.0
 
 
 @compiled
@@ -144,7 +150,9 @@ def finish(plan: Ints, total: Floats, values: Floats) -> None:
 
 
 @compiled
-def _into_tiles(plan: Ints, windows: Ints, start: int, tiles: Ints, states: Floats, tick: Floats) -> None:
+def _into_tiles(
+    plan: Ints, windows: Ints, empty: Floats, start: int, tiles: Ints, states: Floats, tick: Floats
+) -> None:  # fmt: skip
     """Merge a tick that starts at `start` into its tile of each window, unless that tile has left the ring."""
     for window in range(windows.shape[0]):
         hop, first, slots = windows[window, 0], windows[window, 2], windows[window, 3]
@@ -152,7 +160,7 @@ def _into_tiles(plan: Ints, windows: Ints, start: int, tiles: Ints, states: Floa
         slot = first + tile % slots
         if tiles[slot] < tile:
             tiles[slot] = tile
-            clear(plan, states[slot])
+            states[slot] = empty
         if tiles[slot] == tile:
             _merge(plan, states[slot], tick)
 
@@ -197,7 +205,7 @@ def _fold(
     first = (newest[slot] - keep) // resolution
     node = heads[slot, 0]
     while node >= 0 and ticks[node] < first:
-        _into_tiles(plan, windows, ticks[node] * resolution, tiles[slot], states[slot], tick_states[node])
+        _into_tiles(plan, windows, empty, ticks[node] * resolution, tiles[slot], states[slot], tick_states[node])
         after = following[node]
         following[node] = free
         free = node
@@ -209,7 +217,7 @@ def _fold(
     if tick < first:
         scratch[:] = empty
         _add(plan, scratch, time, values)
-        _into_tiles(plan, windows, tick * resolution, tiles[slot], states[slot], scratch)
+        _into_tiles(plan, windows, empty, tick * resolution, tiles[slot], states[slot], scratch)
         return free
     last = heads[slot, 1]
     before = -1
@@ -251,7 +259,7 @@ def run(
 
     `progress` holds the folds done, the reads done, the reads behind and the first free node.
     """
-    scratch = np.empty(plan.shape[0] * 3)[: tick_states.shape[1]]
+    scratch = np.empty(tick_states.shape[1])
     fold, read, behind, free = progress
     for index in range(fold + read, kinds.shape[0]):
         slot, time = slots[index], times[index]
