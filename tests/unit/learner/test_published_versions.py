@@ -46,33 +46,33 @@ def test_a_version_on_the_topic_is_not_sent_again() -> None:
 def test_the_version_of_a_standby_is_sent_when_it_becomes_the_owner() -> None:
     servers = Servers()
     ownership, _, versions = servers.parts()
-    versions.keep(learned(10))
-    versions.keep(learned(20))
+    versions.store_unsent(learned(10))
+    versions.store_unsent(learned(20))
     assert servers.versions == []
     ownership.acquire()
     learning = learned(20)
     versions.start(learning, TOPIC)
-    versions.send_kept(learning)
-    versions.send_kept(learning)
+    versions.send_unsent(learning)
+    versions.send_unsent(learning)
     assert sent(servers) == [(20, True)]
 
 
 def test_a_standby_does_not_send_what_the_owner_has_sent() -> None:
     servers = Servers(newest_version=Newest(20, taken_over=True))
     ownership, _, versions = servers.parts()
-    versions.keep(learned(10))
+    versions.store_unsent(learned(10))
     ownership.acquire()
     versions.start(learned(10), TOPIC)
-    versions.send_kept(learned(10))
+    versions.send_unsent(learned(10))
     assert servers.versions == []
 
 
-def test_a_version_that_was_kept_before_another_checkpoint_is_not_sent() -> None:
+def test_an_unsent_version_is_discarded_with_its_checkpoint() -> None:
     servers = Servers()
     _, _, versions = servers.parts()
-    versions.keep(learned(20))
-    versions.forget_kept()
-    versions.send_kept(learned(10))
+    versions.store_unsent(learned(20))
+    versions.clear_unsent()
+    versions.send_unsent(learned(10))
     assert servers.versions == []
 
 
@@ -151,7 +151,7 @@ def test_at_the_end_of_the_log_all_kept_examples_are_enough() -> None:
     assert sent(servers) == [(20, True)]
 
 
-def test_definitions_that_nobody_asks_for_are_dropped_at_once() -> None:
+def test_former_definitions_are_dropped_after_a_takeover() -> None:
     servers = Servers(newest_version=Newest(10, taken_over=True, others=frozenset({"b", "a"})))
     ownership, _, versions = servers.parts()
     ownership.acquire()

@@ -1,4 +1,4 @@
-"""Calls that may fail without harm."""
+"""Best-effort calls: their failure does no harm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _log = structlog.get_logger()
 
 
 def attempt(action: Callable[[], Any]) -> None:
-    """Call what may fail without harm, if a broker or a store is away."""
+    """Call an action whose failure does no harm, such as closing a reader while the broker is away."""
     try:
         action()
     except Exception as error:

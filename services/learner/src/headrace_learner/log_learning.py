@@ -66,14 +66,14 @@ class LogLearning:
     def start(self, state: Learning | None, skipped: frozenset[int]) -> None:
         """Start from the state of a checkpoint, or from nothing: the log has the rest."""
         self.state = state or self._new()
-        self._versions.forget_kept()
+        self._versions.clear_unsent()
         self.state.skipped = skipped
         # The new checkpoint may have other positions.
         self._predictions.close()
         self._report.update(self.state, at_once=True)
 
     def learn(self, batch: Batch, *, publish: bool) -> None:
-        """Learn a batch, message by message; publish the versions that are due, or keep the last of them."""
+        """Learn a batch, message by message; publish the versions that are due, or store the last of them."""
         for message in opened(batch, self._topic, self._refuse):
             if self._stopping.is_set():
                 return
@@ -101,7 +101,7 @@ class LogLearning:
             if publish:
                 self._versions.publish(self.state)
             else:
-                self._versions.keep(self.state)
+                self._versions.store_unsent(self.state)
 
     def _refuse(self, message: WrongMessage) -> None:
         """Write a dead letter for a message that is not part of the log, and continue after it."""

@@ -175,7 +175,7 @@ class ModelLearner(threading.Thread):
         self._report.publish()
         examples = learning.progress.examples
         _log.info("model_owned", model=self.model.name, epoch=self._ownership.epoch, examples=examples)
-        self._versions.send_kept(learning)
+        self._versions.send_unsent(learning)
         self._versions.end_takeover(learning)
         # Include messages that the broker counts as acknowledged but the checkpoint does not hold.
         self._learning.learn(subscription.start_after(learning.progress.position, batch), publish=True)

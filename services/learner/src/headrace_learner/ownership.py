@@ -34,7 +34,7 @@ class Ownership:
         self._checked_at = clock()
 
     def acquire(self) -> None:
-        """Become the owner; whoever was is fenced from now on."""
+        """Become the owner; the former owner is fenced from now on."""
         self.epoch = self._owners.acquire(self._work)
 
     def check(self) -> None:

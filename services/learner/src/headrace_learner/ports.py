@@ -66,7 +66,7 @@ class ModelLog(Protocol):
         ...
 
     def read_after(self, position: Position) -> LogReading:
-        """Read the log after a position, whoever owns it."""
+        """Read the log after a position, without owning it."""
         ...
 
 

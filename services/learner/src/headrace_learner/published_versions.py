@@ -85,17 +85,17 @@ class PublishedVersions:
         if overdue and progress.examples > progress.published:
             self.publish(learning)
 
-    def keep(self, learning: Learning) -> None:
-        """Keep the model as it is now, to be sent if this process becomes the owner."""
+    def store_unsent(self, learning: Learning) -> None:
+        """Store the model as it is now, to be sent if this process becomes the owner."""
         self._unsent = version_of(learning)
         learning.progress.published = learning.progress.examples
 
-    def forget_kept(self) -> None:
-        """Forget the version that was kept: the model starts from another checkpoint."""
+    def clear_unsent(self) -> None:
+        """Discard the unsent version: the model starts from another checkpoint."""
         self._unsent = None
 
-    def send_kept(self, learning: Learning) -> None:
-        """Send the version that was kept, unless it or a later one has been sent already."""
+    def send_unsent(self, learning: Learning) -> None:
+        """Send the unsent version, unless it or a later one is on the topic already."""
         self._send(learning, self._unsent)
 
     def send_newest(self, learning: Learning) -> None:

@@ -46,7 +46,7 @@ class PulsarModelLog:
         )
 
     def read_after(self, position: Position) -> LogReader:
-        """Read the log after a position, whoever owns it."""
+        """Read the log after a position, without owning it."""
         return LogReader(self._client, self.topic, position, QUEUE)
 
     def _owner_progress(self) -> OwnerProgress:
