@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,3 +142,29 @@ def test_a_second_scorer_takes_over_where_the_first_one_ends(tmp_path: Path, pla
             ids += [found.ids[place] for place in rows]
         assert ids == [f"e{n}" for n in range(400)]
         assert sent.count("e0") == 1, "what was acknowledged is not scored again"
+
+
+def test_two_scorers_share_the_work_after_a_silence(tmp_path: Path, place: Place) -> None:
+    with embedded.store(tmp_path) as store, running(tmp_path, place, store) as first:
+        first.publish(version(FRAUD))
+        topic = first.topics.features("fraud")
+        with running(tmp_path, place, store) as second:
+            until(lambda: second.status and second.status.versions)
+            first.send(topic, [(vectors(FRAUD, range(10)), properties(1, 10))])
+            until(lambda: scored(first, second) == 10)
+            # A scorer without messages has looked several times whether another one works.
+            reached(time.monotonic() + 9)
+            for number in range(10, 20):
+                soonest = time.monotonic() + 0.5
+                first.send(topic, [(vectors(FRAUD, [number]), properties(1, number))])
+                until(lambda: scored(first, second) > number)  # noqa: B023
+                reached(soonest)
+            assert scored(first, second) == 20
+
+
+def scored(*scorers: Running) -> int:
+    return sum(scorer.counter("predictions") for scorer in scorers)
+
+
+def reached(moment: float) -> None:
+    until(lambda: time.monotonic() >= moment)

@@ -15,6 +15,7 @@ from headrace.runtime.redis.decisions import Decisions, encode
 from headrace.runtime.redis.pairs import JoinState, PairStore
 from headrace.runtime.redis.partitions import PartitionStore
 from headrace.runtime.redis.rows import RowStore, Write, row_field, row_key
+from headrace.runtime.redis.scored import ScoredPositions
 from headrace.runtime.redis.status import ServiceStatus, StatusBoard
 from headrace.wire.position import START, Position
 from tests.wire_samples import LOOP, VIEW, row
@@ -154,3 +155,16 @@ def test_damaged_statuses_and_decisions_are_told(store: redis.Redis) -> None:
     partitions = saved(store)
     store.hset(STATE, "decisions", encode(Decisions())[:-1])
     assert partitions.take_over(PARTITION).decisions
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_a_damaged_position_of_a_scorer_counts_as_none(store: redis.Redis, junk: bytes) -> None:
+    scored = ScoredPositions(store, "loop")
+    scored.write("topic", Position(1, 2, -1))
+    assert scored.read("topic") == Position(1, 2, -1)
+    store.hset("headrace:loop:scored", "topic", junk)
+    assert scored.read("topic") == START
+    store.set("headrace:loop:scored", junk)
+    assert scored.read("topic") == START
+    with pytest.raises(Unreadable, match="another type"):
+        scored.write("topic", Position(1, 2, -1))

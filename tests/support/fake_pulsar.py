@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,10 +63,12 @@ class Subscribed:
     last: int | None
     closed: bool = False
     acknowledged: list[int] = field(default_factory=list)
+    on_receive: Callable[[], None] = lambda: None
 
     taken: list[Message] = field(default_factory=list)
 
     def receive(self, timeout_millis: int) -> Message:
+        self.on_receive()
         if self.batches and not self.taken:
             self.taken = self.batches.pop(0)
         return self.taken.pop(0) if self.taken else _none()
@@ -102,6 +105,9 @@ class Broker:
 
     log: list[Message] = field(default_factory=list)
 
+    def create_producer(self, *_: Any, **__: Any) -> Producer:
+        return Producer()
+
     def create_reader(self, *_: Any, **__: Any) -> Read:
         return Read(list(self.log), more=False)
 
@@ -110,6 +116,23 @@ class Broker:
             raise pulsar.Timeout
         self.subscribed.append(self.consumers.pop(0))
         return self.subscribed[-1]
+
+
+@dataclass
+class Producer:
+    """A producer whose messages are stored at once."""
+
+    sent: list[bytes] = field(default_factory=list)
+
+    def send_async(self, payload: bytes, callback: Callable[[Any, Any], None], **_: Any) -> None:
+        self.sent.append(payload)
+        callback(pulsar.Result.Ok, None)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class Clock:

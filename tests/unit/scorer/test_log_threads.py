@@ -13,15 +13,19 @@ import pytest
 
 from headrace.engine.model_version import Version
 from headrace.errors import WrongPartitions
+from headrace.wire.position import Position
 from headrace.wire.tables import decode_predictions
 from headrace.wire.topics import Topics
 from headrace_scorer.pulsar.stream_scoring import PartitionScoring, StreamScoring
 from headrace_scorer.pulsar.version_reader import VersionReader
+from headrace_scorer.scored_position import ScoredPosition
 from headrace_scorer.status import ScoringProgress
 from headrace_scorer.stream_scorer import StreamScorer
 from headrace_scorer.version_cache import VersionCache
 from tests.deadline import scaled
 from tests.headers import header
+from tests.support import fake_pulsar
+from tests.support.fake_positions import Positions
 from tests.support.scored_vectors import properties, vectors
 from tests.unit.scorer.support import FRAUD, LOOP, version, versions
 
@@ -144,6 +148,8 @@ def test_predictions_whose_sending_failed_are_made_again() -> None:
         model=FRAUD,
         source="persistent://public/default/shop-fraud-features",
         target="persistent://public/default/shop-fraud-predictions",
+        instance="scorer-0",
+        scored=ScoredPosition(Positions(), "topic"),
         topics=Topics("shop"),
         progress=ScoringProgress(),
         failed=failures.append,
@@ -175,6 +181,8 @@ def test_a_new_owner_waits_for_the_versions_that_the_one_before_may_have_had(con
         model=FRAUD,
         source="persistent://public/default/shop-fraud-features",
         target="persistent://public/default/shop-fraud-predictions",
+        instance="scorer-0",
+        scored=ScoredPosition(Positions(), "topic"),
         topics=Topics("shop"),
         progress=ScoringProgress(),
         failed=failures.append,
@@ -215,6 +223,8 @@ def test_topics_with_other_partitions_than_their_stream_are_refused(
         LOOP,
         topics,
         registry,
+        instance="scorer-0",
+        scored=Positions(),
         reader=reader,
         progress=ScoringProgress(),
         failed=failures.append,
@@ -226,3 +236,60 @@ def test_topics_with_other_partitions_than_their_stream_are_refused(
     assert isinstance(failure, WrongPartitions)
     assert f"sort-{names} has 1 partition, but needs 2, as stream 'paid' declares" in str(failure)
     assert broker.consumers == 0
+
+
+@dataclass
+class Steps:
+    """A clock that goes on by a second with each look."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+def standing_by(broker: fake_pulsar.Broker, positions: Positions, steps: Steps) -> PartitionScoring:
+    """Return a scorer whose broker gives messages without vectors."""
+    return PartitionScoring(
+        broker,  # type: ignore[arg-type]
+        begin=lambda: StreamScorer(FRAUD, lambda: None),
+        confirm=lambda stopping: True,
+        model=FRAUD,
+        source="source",
+        target="target",
+        instance="scorer-0",
+        scored=ScoredPosition(positions, "source", steps),
+        topics=Topics("shop"),
+        progress=ScoringProgress(),
+        failed=[].append,
+        clock=steps,
+    )
+
+
+def test_a_partition_that_the_broker_keeps_for_a_killed_scorer_is_scored_from_its_position() -> None:
+    log = [fake_pulsar.Message(entry) for entry in range(4)]
+    silent = [fake_pulsar.Subscribed([], last=3) for _ in range(9)]
+    broker, positions = fake_pulsar.Broker(silent, log=log), Positions({"source": Position(1, 1, -1)})
+    thread = standing_by(broker, positions, Steps())
+    positions.on_write = lambda position: thread.stop() if position.entry == 3 else None
+    thread.start()
+    thread.join(scaled(20))
+    assert not thread.is_alive()
+    # The messages before it are scored already.
+    assert [position.entry for position in positions.writes] == [3]
+
+
+def test_a_scorer_that_another_one_has_overtaken_stands_by() -> None:
+    first = fake_pulsar.Subscribed([[fake_pulsar.Message(0)]], last=3)
+    standby = fake_pulsar.Subscribed([], last=None)
+    broker, positions = fake_pulsar.Broker([first, standby]), Positions()
+    thread = standing_by(broker, positions, Steps())
+    # Another scorer goes on at once.
+    positions.on_write = lambda position: positions.found.update(source=Position(1, 3, -1))
+    standby.on_receive = thread.stop
+    thread.start()
+    thread.join(scaled(20))
+    assert not thread.is_alive()
+    assert first.closed
+    assert broker.subscribed == [first, standby]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace.definition import ModelDefinition
 from headrace.engine.model_version import Version
+from headrace.wire.deduplication import Accepted
 from headrace.wire.position import Position
 from headrace.wire.tables import MAX_ROWS, Predictions, decode_predictions
-from headrace_scorer.stream_scorer import ScoredBatch, StreamScorer
+from headrace_scorer.stream_scorer import Output, ScoredBatch, StreamScorer
 from tests.headers import header
 from tests.support.scored_vectors import Topic, properties, vectors
 from tests.unit.scorer.support import FRAUD, SORT, asked_of_river, learner, version
@@ -62,11 +67,58 @@ def test_what_came_before_or_from_a_superseded_owner_is_dropped() -> None:
         ),
         "features",
     )
-    assert [part.ids for part in predictions(again)] == [["e4"], ["e5"]]
+    # The new owner's repetition is kept: its reader drops it, unless it was a superseded owner's.
+    assert [part.ids for part in predictions(again)] == [["e4"], ["e4", "e5"]]
     assert [output.properties["epoch"] for output in again.outputs] == ["1", "2", "2"]
     assert again.outputs[1].payload == b""
     assert again.outputs[1].properties["marker"] == "1"
     assert again.release_watermark == 50
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=4), st.data())
+@settings(max_examples=60)
+def test_each_vector_is_predicted_once_whichever_scorers_begin_where(
+    spans: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    log, last = written_by_owners(spans, data)
+    topic, reader, taken, done = Topic(), Accepted(), list[str](), 0
+    while done < len(log):
+        # A scorer begins where the predictions before are durable, or earlier.
+        start = data.draw(st.integers(0, done))
+        end = data.draw(st.integers(done + 1, len(log)))
+        scorer = scoring()
+        for message in log[start:end]:
+            outcome = scorer.score(topic.batch(message), "features")
+            taken += [id for output in outcome.outputs for id in accepted_ids(reader, output)]
+        done = end
+    assert taken == [f"e{place}" for place in range(1, last)]
+
+
+def written_by_owners(spans: list[tuple[int, int]], data: st.DataObject) -> tuple[list[tuple[bytes, Any]], int]:
+    """Return a features topic whose owners, once superseded, still write, and the place after its last vector."""
+    log: list[tuple[bytes, Any]] = []
+    reached = 1
+    for epoch, (back, count) in enumerate(spans, 1):
+        first = max(reached - back, 1)
+        marker = (b"", properties(epoch, marker=True))
+        mine = [(vectors(FRAUD, [place]), properties(epoch)) for place in range(first, first + count)]
+        late = [(vectors(FRAUD, [reached + 1]), properties(old)) for old in range(1, epoch)]
+        # Each owner's messages keep their order.
+        places = sorted(data.draw(st.lists(st.integers(0, count), min_size=len(late), max_size=len(late))))
+        for before, message in reversed(list(zip(places, late, strict=True))):
+            mine.insert(before, message)
+        log += [marker, *mine]
+        reached = max(reached, first + count)
+    return log, reached
+
+
+def accepted_ids(reader: Accepted, output: Output) -> list[str]:
+    epoch = int(output.properties["epoch"])
+    if not output.payload:
+        reader.mark(epoch)
+        return []
+    found = decode_predictions(FRAUD, output.payload)
+    return [found.ids[place] for place in reader.take(epoch, found.positions)]
 
 
 def test_without_a_version_vectors_pass_unscored_but_their_watermark_is_passed_on() -> None:

@@ -11,6 +11,8 @@ import uvloop
 from headrace.engine.kernel.assembly import Assembler
 from headrace.runtime.clock import wall_clock
 from headrace.runtime.pulsar.log_ends import entries_of
+from headrace.runtime.redis.connection import connect_without_retries
+from headrace.runtime.redis.scored import ScoredPositions
 from headrace.runtime.redis.status import ServiceStatus
 from headrace.runtime.service import App, Endpoint, Program, Service
 from headrace_scorer.grpc.endpoint import endpoint
@@ -71,6 +73,8 @@ class ScorerApp(App):
             loop,
             topics,
             self._versions,
+            instance=settings.instance,
+            scored=ScoredPositions(connect_without_retries(settings.redis_url, settings.store_timeout), loop.name),
             reader=self._reader,
             progress=self._progress,
             failed=service.fail,

@@ -13,6 +13,7 @@ from headrace.definition import ModelDefinition
 from headrace.engine.events import EventColumns
 from headrace.engine.kernel.assembly import Assembled, RowRead
 from headrace.engine.model_version import Scores, Version
+from headrace.wire.position import Position
 
 #: The stored fields of one hash, None where absent.
 Fields = list[bytes | None]
@@ -84,6 +85,32 @@ class ScoredRequests(Unscored):
     scores: Scores
     learned: bool = True
     unanswered: frozenset[int] = frozenset()
+
+
+class PositionStore(Protocol):
+    """How far each partition of a features topic is scored, by whichever scorer owns it."""
+
+    def read(self, topic: str) -> Position:
+        """Return the position of a topic, `START` if none is known.
+
+        Raises
+        ------
+        Unavailable
+            The store does not answer.
+        """
+        ...
+
+    def write(self, topic: str, position: Position) -> None:
+        """Note that everything up to a position is scored.
+
+        Raises
+        ------
+        Unavailable
+            The store does not answer.
+        Unreadable
+            The key holds something else.
+        """
+        ...
 
 
 class ServedLog(Protocol):

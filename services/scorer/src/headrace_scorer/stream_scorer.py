@@ -51,8 +51,8 @@ class _Run:
 class StreamScorer:
     """A scorer of one partition of a model's features topic.
 
-    Vectors of superseded owners and repeated vectors are dropped; markers and watermarks are forwarded,
-    so that readers of the predictions can do the same.
+    Vectors of superseded owners, and those that the same owner repeats, are dropped; markers and watermarks are
+    forwarded, so that readers of the predictions can drop the rest.
 
     Parameters
     ----------
@@ -126,6 +126,10 @@ class StreamScorer:
         epoch = envelope.epoch or 0
         # Decode first: an unreadable message must not count as a sign of its owner.
         vectors = decode_vectors(columns, payload) if payload else _nothing(columns)
+        if epoch > self._accepted.epoch:
+            # A scorer that begins amid the topic may have met a superseded owner first. Its vectors are dropped by
+            # readers, so they must not hide those of the new owner; what that one repeats, readers drop.
+            self._accepted = Accepted(epoch)
         if not self._accepted.mark(epoch):
             return None
         if not payload:

@@ -149,6 +149,37 @@ def test_a_partition_is_abandoned_once_subscribing_is_in_vain(clock: Clock, aliv
     assert consumer.is_abandoned == abandoned
 
 
+def test_a_partition_whose_owner_works_again_is_not_abandoned(clock: Clock) -> None:
+    store = Store()
+    consumer = standby(Broker(silent(9)), store, clock)
+    receive_for(consumer, clock, 36)
+    assert consumer.is_abandoned
+    store.progress = OwnerProgress(Position(1, 1, -1))
+    receive_for(consumer, clock, 34)
+    assert not consumer.is_abandoned
+
+
+@pytest.mark.parametrize(("done", "overtaken"), [(0, False), (2, True)])
+def test_an_owner_is_overtaken_where_another_process_has_done_more(clock: Clock, done: int, overtaken: bool) -> None:
+    broker = Broker([Subscribed([[Message(0)]], last=2), *silent(1)], log=[Message(1), Message(2)])
+    consumer = standby(broker, Store(OwnerProgress(Position(1, done, -1))), clock)
+    consumer.start_here(consumer.receive())
+    clock.now = 3.0
+    assert not consumer.receive()
+    assert consumer.is_overtaken is overtaken
+    assert len(broker.subscribed) == (1 if overtaken else 2)
+
+
+def test_an_owner_goes_on_without_the_store(clock: Clock) -> None:
+    broker = Broker([Subscribed([[Message(0)]], last=2), *silent(1)], log=[Message(1), Message(2)])
+    consumer = standby(broker, Store(away=True), clock)
+    consumer.start_here(consumer.receive())
+    clock.now = 3.0
+    assert not consumer.receive()
+    assert not consumer.is_overtaken
+    assert consumer.receive().payloads == [b"1", b"2"]
+
+
 def test_a_standby_leaves_an_owner_at_work_alone(clock: Clock) -> None:
     broker, store = Broker(silent(1)), Store()
     consumer = standby(broker, store, clock)

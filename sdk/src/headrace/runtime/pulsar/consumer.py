@@ -64,8 +64,8 @@ class PartitionConsumer:
     queue
         Number of messages fetched ahead, by default `max_messages`; the embedded broker redelivers much if it is small.
     owner_progress
-        Returns the progress of whichever process owns the partition. A consumer that is not the owner calls it
-        after some seconds without a message, if the log holds any; without it, it relies on the broker alone.
+        Returns the progress of whichever process owns the partition. It is called after some seconds without a
+        message, if the log holds any; without it, the consumer relies on the broker alone.
     clock
         Seconds; they only decide when a silent broker is asked for more.
     """
@@ -91,6 +91,7 @@ class PartitionConsumer:
         self._owner_progress = owner_progress
         self._seen: tuple[Position, OwnerProgress] | None = None
         self._vain_attempts = 0
+        self._overtaken = False
         self._clock = clock
         self._heard_at = clock()
         self._patience = PATIENCE
@@ -228,6 +229,14 @@ class PartitionConsumer:
         """
         return self._vain_attempts >= _IN_VAIN
 
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether this consumer owns the partition, and another process has done more than it has received.
+
+        The broker gives the messages to that one now: the partition is no longer this consumer's.
+        """
+        return self._overtaken
+
     def close(self) -> None:
         """Give up the partition, for the next consumer to take over."""
         close(self._consumer)
@@ -270,13 +279,30 @@ class PartitionConsumer:
             last = position_of(self._consumer.get_last_message_id())
         except pulsar.PulsarException:
             return  # an empty topic, or no answer
-        if self._owner and self._is_behind(last):
-            self._subscribe_again(last)
-            self._read_up_to(Batch(), self._position)
-        elif not self._owner and self._is_abandoned(last):
+        if not self._owner:
+            self._look_after(last)
+        elif self._is_behind(last):
+            self._overtaken = self._overtaken or self._others_have_done_more()
+            if not self._overtaken:
+                self._subscribe_again(last)
+                self._read_up_to(Batch(), self._position)
+
+    def _look_after(self, last: Position) -> None:
+        """Subscribe again if the owner does not work."""
+        if self._is_abandoned(last):
             if self._seen is not None and not self._seen[1].alive:
                 self._vain_attempts += 1
             self._subscribe_again(last)
+        else:
+            self._vain_attempts = 0
+
+    def _others_have_done_more(self) -> bool:
+        if self._owner_progress is None:
+            return False
+        try:
+            return self._owner_progress().done > self._position
+        except Unavailable:
+            return False
 
     def _subscribe_again(self, last: Position) -> None:
         # A standby may do so in vain: the owner may be waiting for something else.

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pulsar
 
 from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.connection import declared_partitions
 from headrace.runtime.pulsar.consumer import OwnerProgress, PartitionConsumer
 from headrace.runtime.pulsar.dead_letter_writer import DeadLetterWriter
 from headrace.runtime.pulsar.log_reader import LogTail
 from headrace.runtime.pulsar.messages import WrongMessage
 from headrace.runtime.pulsar.producer import Producer
+from headrace.wire.position import START, Position
 from headrace.wire.topics import Topics
+from headrace_scorer.ports import PositionStore
 from headrace_scorer.pulsar.log_thread import LogThread
 from headrace_scorer.pulsar.version_reader import VersionReader
+from headrace_scorer.scored_position import ScoredPosition
 from headrace_scorer.status import ScoringProgress
 from headrace_scorer.stream_scorer import ScoredBatch, StreamScorer
 from headrace_scorer.versions import Versions
@@ -39,6 +44,8 @@ class StreamScoring(LogThread):
         topics: Topics,
         versions: Versions,
         *,
+        instance: str,
+        scored: PositionStore,
         reader: VersionReader,
         progress: ScoringProgress,
         failed: Callable[[BaseException], None],
@@ -48,6 +55,8 @@ class StreamScoring(LogThread):
         self._loop = loop
         self._topics = topics
         self._versions = versions
+        self._instance = instance
+        self._scored = scored
         self._reader = reader
         self._progress = progress
         self._scoring: dict[str, PartitionScoring] = {}
@@ -85,6 +94,8 @@ class StreamScoring(LogThread):
             model=model,
             source=source,
             target=target,
+            instance=self._instance,
+            scored=ScoredPosition(self._scored, source),
             topics=self._topics,
             progress=self._progress,
             failed=self._failed,
@@ -105,6 +116,10 @@ class PartitionScoring(LogThread):
         Makes a scorer that has seen no vector yet.
     confirm
         Waits until the model has a version, or the models topic has none; returns False if its argument is set first.
+    scored
+        The position that this scorer, or another one, has scored up to.
+    clock
+        Seconds, see `PartitionConsumer`.
     """
 
     def __init__(
@@ -116,9 +131,12 @@ class PartitionScoring(LogThread):
         model: ModelDefinition,
         source: str,
         target: str,
+        instance: str,
+        scored: ScoredPosition,
         topics: Topics,
         progress: ScoringProgress,
         failed: Callable[[BaseException], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(f"score {source.rpartition('/')[2]}", failed)
         self._client = client
@@ -127,8 +145,11 @@ class PartitionScoring(LogThread):
         self._model = model
         self._source = source
         self._target = target
+        self._instance = instance
+        self._scored = scored
         self._dead_letters = DeadLetterWriter(client, topics, "scorer")
         self._progress = progress
+        self._clock = clock
 
     def _work(self) -> None:
         predictions = LogTail(self._client, self._target)
@@ -137,8 +158,10 @@ class PartitionScoring(LogThread):
             self._source,
             f"scorer-{self._model.name}",
             _FETCHED,
-            # The scored position is not stored: a working scorer is recognized by the predictions that it writes.
-            owner_progress=lambda: OwnerProgress(evidence=predictions.growths()),
+            # The broker chooses the owner by the order of names: a random one would change its choice each time.
+            name=self._instance,
+            owner_progress=lambda: OwnerProgress(self._scored.read() or START, predictions.growths()),
+            clock=self._clock,
         )
         try:
             producer = Producer(self._client, self._target)
@@ -152,22 +175,36 @@ class PartitionScoring(LogThread):
             consumer.close()
 
     def _consume(self, consumer: PartitionConsumer, producer: Producer, scorer: StreamScorer) -> None:
+        """Score until stopped, or until another scorer owns the partition."""
+        done: Position | None = None
         owner = False
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not consumer.is_overtaken:
             batch = consumer.receive()
-            if not batch:
-                continue
-            # An owner before this one may have scored with a version that has not arrived here yet.
-            if not self._confirm(self._stopping):
-                return
-            if not owner:
-                # Only what was durable has been acknowledged, and readers drop what is scored twice.
-                batch, owner = consumer.start_here(batch), True
+            if batch or (not owner and consumer.is_abandoned):
+                # An owner before this one may have scored with a version that has not arrived here yet.
+                if not self._confirm(self._stopping):
+                    return
+                if not owner:
+                    batch, owner = self._take_over(consumer, batch)
             if batch:
                 outcome = scorer.score(batch, self._source)
                 self._emit(outcome, producer)
-                consumer.ack(batch.positions[-1])
+                done = batch.positions[-1]
+                consumer.ack(done)
                 self._count(outcome)
+            if done is not None:
+                self._scored.note(done)
+
+    def _take_over(self, consumer: PartitionConsumer, batch: Batch) -> tuple[Batch, bool]:
+        """Become the owner; return the first messages, and whether this worked."""
+        if batch:
+            # Only what was durable has been acknowledged, and readers drop what is scored twice.
+            return consumer.start_here(batch), True
+        done = self._scored.read()
+        if done is None:
+            return batch, False
+        # The broker may keep the partition for a scorer that was killed.
+        return consumer.start_after(done, batch), True
 
     def _emit(self, outcome: ScoredBatch, producer: Producer) -> None:
         for output in outcome.outputs:
