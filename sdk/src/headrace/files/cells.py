@@ -14,7 +14,8 @@ from typing import IO
 from headrace.files.delimited import read_header
 from headrace.files.json_lines import read_json_lines
 from headrace.files.lines import MAX_LINE, text_lines
-from headrace.files.parquet import parquet_cells, read_parquet
+from headrace.files.parquet import read_parquet
+from headrace.files.parquet_cells import parquet_cells
 from headrace.files.quoting import Records
 from headrace.files.reading import open_file
 from headrace.files.rows import broken
