@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.cli.init.facts import look_at
 from headrace.cli.program import run
 from headrace.compiler import load
 from headrace.definition import LoopDefinition, Task
@@ -151,3 +152,13 @@ def test_a_loop_file_is_not_written_over(capsys: pytest.CaptureFixture[str]) -> 
     assert run(["init", "t.csv"]) == 2
     assert "--force" in capsys.readouterr().err
     assert Path("t.py").read_text() == "mine"
+
+
+def test_fewer_rows_are_examined_if_they_are_long() -> None:
+    table = [
+        {"time": START + timedelta(minutes=number), "text": "x" * 900_000, "level": number} for number in range(90)
+    ]
+    Path("long.csv").write_text(csv_of(table))
+    found = look_at(Path("long.csv"))
+    assert (found.rows, found.complete) == (90, False)
+    assert 70 < len(found.sample) < 80

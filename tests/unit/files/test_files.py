@@ -303,3 +303,29 @@ def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path, name: str) 
     tracemalloc.stop()
     assert peak < 15_000_000
     assert len(got.faults) == 3 - ("csv" in name)
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz"])
+def test_long_lines_do_not_add_up_in_memory(tmp_path: Path, name: str) -> None:
+    start, row = (b"flight,at,delay,tail\n", b"UA1,1,1,%s\n") if "csv" in name else (b"", b'{"flight": "%s"}\n')
+    path = write(tmp_path, name, gzip.compress(start + (row % (b"x" * 900_000)) * 200))
+    tracemalloc.start()
+    lines = [line for rows in files.read(path, STREAM) for line in rows.lines]
+    with files.cells_of(path) as (_, cells):
+        examined = sum(1 for _ in cells)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(lines), examined) == (200, 200)
+    assert peak < 130_000_000
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_a_fault_does_not_keep_its_batch_in_memory(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if "parquet" in name:
+        pq.write_table(pa.table({"flight": ["UA1"], "at": [1], "delay": ["much"]}), path)
+    else:
+        path.write_bytes(b"flight,at,delay\nUA1,1,much\n" if "csv" in name else b'{"flight": 1}\n')
+    (fault,) = read(path).faults
+    assert fault.error.__traceback__ is None
+    assert fault.error.__context__ is None

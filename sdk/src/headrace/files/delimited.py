@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from headrace.definition import Field, FieldType, StreamDefinition
 from headrace.errors import InvalidEvent
 from headrace.files.encoding import encode_columns
-from headrace.files.lines import MAX_LINE, text_lines
+from headrace.files.lines import MAX_LINE, take, text_lines
 from headrace.files.names import column_places
 from headrace.files.quoting import Record, Records, quoted_part
 from headrace.files.rows import Fault, Rows, broken
@@ -40,7 +39,7 @@ def read_csv(file: IO[bytes], path: Path, stream: StreamDefinition, batch: int) 
         table = _Table(path, stream, read_header(records, path, [field.name for field in stream.given]))
         table.check()
         records.doubt = table.doubt
-        while part := list(islice(records, batch)):
+        while part := take(records, batch, _length):
             if rows := table.rows(part):
                 yield rows
     finally:
@@ -183,6 +182,10 @@ def _cells(text: str, *, strict: bool = True) -> list[str] | str:
         return next(csv.reader([text], strict=strict), [])
     except csv.Error as error:
         return str(error)
+
+
+def _length(record: Record) -> int:
+    return len(record.text)
 
 
 def _raw(record: Record) -> bytes:

@@ -151,8 +151,7 @@ def _each(field: Field, cells: Sequence[Any], read: Callable[[Any], Any]) -> Col
             values.append(read(cell))
         except InvalidEvent as error:
             values.append(_invalid_as_json(field, cell))
-            # Not `error` itself: its traceback refers to this frame, so the batch would stay until a collection.
-            faults[index] = InvalidEvent(error.field, error.value, error.expected)
+            faults[index] = error.detached()
     return values, faults
 
 
