@@ -109,3 +109,11 @@ async def test_requests_are_received_one_after_another_where_that_is_declared() 
         slow.go.set()
         for _ in range(3):
             await stub.Score(scoring_pb2.ScoreRequest())
+
+
+async def test_a_request_beyond_the_largest_is_refused_by_the_transport() -> None:
+    async with serving(CallLimits(message_bytes=1_000)) as (stub, slow):
+        slow.go.set()
+        await stub.Score(scoring_pb2.ScoreRequest(model="m" * 900))
+        with pytest.raises(grpc.aio.AioRpcError, match=r"larger than max \(\d+ vs. 1000\)"):
+            await stub.Score(scoring_pb2.ScoreRequest(model="m" * 1_100))

@@ -38,6 +38,8 @@ class CallLimits:
     receiving
         Single requests received at once, each for a few moments; None for any number. A transport takes in a whole
         request before anything can look at its size.
+    message_bytes
+        The largest request; a transport holds one of each call and of each stream before Python can refuse it.
     fields
         How many fields a request may have, by method: a field of two bytes becomes an object of a hundred.
     """
@@ -49,6 +51,7 @@ class CallLimits:
     held: int = 1_024
     held_bytes: int = 128 * 2**20
     receiving: int | None = None
+    message_bytes: int = 16 * 2**20
     fields: Mapping[str, int] = field(default_factory=dict)
 
 

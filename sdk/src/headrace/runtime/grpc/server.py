@@ -205,8 +205,6 @@ class Server:
         Host and port; port 0 takes a free one, see `address`.
     services
         For each full service name, the function that adds its servicer to a server.
-    max_message_bytes
-        The largest request accepted.
     dependencies
         The dependencies of the process: it is ready while all of them answer.
     needs
@@ -219,7 +217,6 @@ class Server:
         self,
         bind: str,
         services: dict[str, Callable[[grpc.aio.Server], None]],
-        max_message_bytes: int = 16 * 2**20,
         *,
         dependencies: Dependencies | None = None,
         needs: Mapping[str, Iterable[str]] | None = None,
@@ -234,8 +231,8 @@ class Server:
             options=[
                 ("grpc.server.max_pending_requests", limits.pending),
                 ("grpc.server.max_pending_requests_hard_limit", limits.pending),
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", max_message_bytes),
+                ("grpc.max_receive_message_length", limits.message_bytes),
+                ("grpc.max_send_message_length", USUAL.message_bytes),
                 ("grpc.so_reuseport", 0),
                 # By default a client that pings during a long call without an answer is disconnected: "too many pings".
                 ("grpc.http2.max_ping_strikes", 0),
