@@ -12,7 +12,7 @@ import pytest
 from headrace.cli.init.facts import look_at
 from headrace.cli.program import run
 from headrace.compiler import load
-from headrace.definition import LoopDefinition, Task
+from headrace.definition import FieldType, LoopDefinition, Task
 from headrace.files import read
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -162,3 +162,10 @@ def test_fewer_rows_are_examined_if_they_are_long() -> None:
     found = look_at(Path("long.csv"))
     assert (found.rows, found.complete) == (90, False)
     assert 70 < len(found.sample) < 80
+
+
+@pytest.mark.parametrize("text", ["e{}", ".{}e", "+e{}", "-", "."])
+def test_texts_that_look_like_numbers_are_texts(text: str) -> None:
+    table = [row | {"code": text.format(number)} for number, row in enumerate(rows())]
+    stream = init("codes.csv", csv_of(table)).streams[0]
+    assert stream.field("code").type is FieldType.STRING

@@ -22,7 +22,7 @@ _KEPT = 1_000
 #: Texts for a missing value in tables of R, pandas and databases.
 _PLACEHOLDERS = frozenset({"NA", "N/A", "NaN", "nan", "null", "NULL", "None", "\\N", "?"})
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,17})(\.0+)?")
-_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(?=\.?\d)(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
 _BASIC_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])")
 _ABOUT_TIME = re.compile(r"time|date|stamp|epoch|(^|_)(at|ts|on|when)$", re.IGNORECASE)
 #: Patterns of dates, and the range of numbers that stand for the years 1980 to 2100, in each unit.
