@@ -154,3 +154,11 @@ def test_damaged_statuses_and_decisions_are_told(store: redis.Redis) -> None:
     partitions = saved(store)
     store.hset(STATE, "decisions", encode(Decisions())[:-1])
     assert partitions.take_over(PARTITION).decisions
+
+
+def test_a_register_of_statuses_of_another_type_is_made_again(store: redis.Redis) -> None:
+    board, status = StatusBoard(store, "damaged"), ServiceStatus(service="feature", instance="feature-0")
+    store.set("headrace:damaged:status:seen:", b"junk")
+    board.write(status)
+    board.write(status)
+    assert [found.instance for found in board.read()] == ["feature-0"]

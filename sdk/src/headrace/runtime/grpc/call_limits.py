@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError
 
 from headrace.errors import InvalidRequest, Overloaded
 from headrace.v1 import retry_pb2
@@ -67,6 +68,29 @@ class TooManyFields:
     def error(self) -> InvalidRequest:
         """Return the error for the caller."""
         return InvalidRequest("the request", "of too many parts", f"at most {self.most:,}: send several requests")
+
+
+class Malformed:
+    """A placeholder for a request that could not be decoded."""
+
+    def error(self) -> InvalidRequest:
+        """Return the error for the caller."""
+        return InvalidRequest("the request", "not decodable", "a message of the method, as protos/headrace declares it")
+
+
+def tolerant(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Return a decoder that returns `Malformed` instead of failing, so that each request reaches its handler.
+
+    A request that does not would keep its place among those that are received, and gRPC would log a traceback.
+    """
+
+    def decode_or_mark(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except DecodeError:
+            return Malformed()
+
+    return decode_or_mark
 
 
 def decoding(decode: Callable[[bytes], Any], limit: int) -> Callable[[bytes], Any]:

@@ -25,9 +25,11 @@ from headrace.runtime.grpc.call_limits import (
     USUAL,
     CallLimits,
     Load,
+    Malformed,
     TooManyFields,
     decoding,
     retry_details,
+    tolerant,
 )
 from headrace.runtime.readiness import Dependencies, call_in
 
@@ -109,7 +111,7 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             return handler
         if not self.started:
             return _refusing(handler, self._dependencies.note() or "the service starts")
-        decode = handler.request_deserializer
+        decode = tolerant(handler.request_deserializer)
         if limit := self._fields.get(handler_call_details.method):
             decode = decoding(decode, limit)
         if handler.response_streaming:
@@ -151,9 +153,9 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         Raises
         ------
         InvalidRequest
-            It has too many parts.
+            It has too many parts, or is malformed.
         """
-        if isinstance(request, TooManyFields):
+        if isinstance(request, TooManyFields | Malformed):
             raise request.error()
         return self._read_each(request) if hasattr(request, "__aiter__") else request
 
