@@ -57,3 +57,16 @@ def test_one_that_says_nothing_more_is_followed(store: redis.Redis) -> None:
     until(second.campaign, seconds=2 * LIFE)
     assert not first.campaign()
     assert not first.held
+
+
+@pytest.mark.parametrize("end", [None, 3_600_000], ids=["none", "late"])
+def test_a_lease_that_no_process_can_have_taken_is_none(store: redis.Redis, end: int | None) -> None:
+    lease = Lease(store, "loop", f"join:damaged-{end}", "a")
+    store.set(f"headrace:{{loop:join:damaged-{end}}}:lease", b"junk", px=end)
+    assert lease.campaign()
+
+
+def test_a_lease_of_another_type_is_none(store: redis.Redis) -> None:
+    store.sadd("headrace:{loop:join:set}:lease", b"junk")
+    assert Lease(store, "loop", "join:set", "a").campaign()
+    assert not Lease(store, "loop", "join:set", "b").campaign()

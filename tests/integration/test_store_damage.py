@@ -168,3 +168,11 @@ def test_a_damaged_position_of_a_scorer_counts_as_none(store: redis.Redis, junk:
     assert scored.read("topic") == START
     with pytest.raises(Unreadable, match="another type"):
         scored.write("topic", Position(1, 2, -1))
+
+
+def test_a_register_of_statuses_of_another_type_is_made_again(store: redis.Redis) -> None:
+    board, status = StatusBoard(store, "damaged"), ServiceStatus(service="feature", instance="feature-0")
+    store.set("headrace:damaged:status:seen:", b"junk")
+    board.write(status)
+    board.write(status)
+    assert [found.instance for found in board.read()] == ["feature-0"]

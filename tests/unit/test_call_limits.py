@@ -20,6 +20,7 @@ from headrace.runtime.grpc.call_limits import (
     retry_details,
 )
 from headrace.v1 import scoring_pb2
+from tests.deadline import scaled
 from tests.support.limited_server import serving
 
 BATCH = "/headrace.v1.ScoringService/ScoreBatch"
@@ -109,3 +110,26 @@ async def test_requests_are_received_one_after_another_where_that_is_declared() 
         slow.go.set()
         for _ in range(3):
             await stub.Score(scoring_pb2.ScoreRequest())
+
+
+async def test_a_request_beyond_the_largest_is_refused_by_the_transport() -> None:
+    async with serving(CallLimits(message_bytes=1_000)) as (stub, slow):
+        slow.go.set()
+        await stub.Score(scoring_pb2.ScoreRequest(model="m" * 900))
+        with pytest.raises(grpc.aio.AioRpcError, match=r"larger than max \(\d+ vs. 1000\)"):
+            await stub.Score(scoring_pb2.ScoreRequest(model="m" * 1_100))
+
+
+async def test_a_request_that_cannot_be_decoded_is_the_callers_mistake() -> None:
+    async with serving(CallLimits(receiving=1)) as (_, slow), grpc.aio.insecure_channel(slow.address) as channel:
+        score = channel.unary_unary("/headrace.v1.ScoringService/Score")
+        stream = channel.stream_stream("/headrace.v1.ScoringService/ScoreStream")
+        # Each would keep the only place for five seconds.
+        async with asyncio.timeout(scaled(20)):
+            for _ in range(10):
+                error = await refusal(score(b"\xff"))
+                assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+                assert error.details() == (
+                    "the request is not decodable, expected a message of the method, as protos/headrace declares it"
+                )
+        assert (await refusal(stream([b"\xff"]).read())).code() is grpc.StatusCode.INVALID_ARGUMENT

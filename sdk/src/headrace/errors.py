@@ -74,6 +74,10 @@ class InvalidEvent(HeadraceError):
         self.value = value
         self.expected = expected
 
+    def detached(self) -> InvalidEvent:
+        """Return the error without its traceback, whose frames keep everything that was read with the event."""
+        return InvalidEvent(self.field, self.value, self.expected)
+
 
 #: How many wrong fields of one event an error names.
 _NAMED = 10

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from headrace.cli.init.facts import look_at
 from headrace.cli.program import run
 from headrace.compiler import load
-from headrace.definition import LoopDefinition, Task
+from headrace.definition import FieldType, LoopDefinition, Task
 from headrace.files import read
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -151,3 +152,20 @@ def test_a_loop_file_is_not_written_over(capsys: pytest.CaptureFixture[str]) -> 
     assert run(["init", "t.csv"]) == 2
     assert "--force" in capsys.readouterr().err
     assert Path("t.py").read_text() == "mine"
+
+
+def test_fewer_rows_are_examined_if_they_are_long() -> None:
+    table = [
+        {"time": START + timedelta(minutes=number), "text": "x" * 900_000, "level": number} for number in range(90)
+    ]
+    Path("long.csv").write_text(csv_of(table))
+    found = look_at(Path("long.csv"))
+    assert (found.rows, found.complete) == (90, False)
+    assert 70 < len(found.sample) < 80
+
+
+@pytest.mark.parametrize("text", ["e{}", ".{}e", "+e{}", "-", "."])
+def test_texts_that_look_like_numbers_are_texts(text: str) -> None:
+    table = [row | {"code": text.format(number)} for number, row in enumerate(rows())]
+    stream = init("codes.csv", csv_of(table)).streams[0]
+    assert stream.field("code").type is FieldType.STRING

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import math
+import os
 import string
 import tracemalloc
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -198,7 +200,7 @@ def test_rows_that_are_no_rows_stay_in_place_and_are_told(tmp_path: Path) -> Non
     assert [fault.error.value.split(" (")[0] for fault in got.faults] == [
         "a row of 2 cells",
         "a row of 4 cells",
-        "not decodable",
+        '"\ufffd"',
     ]
     assert (got.lines, got.times) == ([2, 3, 4, 5, 6, 7], [1, None, None, 4, 5, 6])
     assert got.events[3] == b"\xff,4,4"
@@ -265,9 +267,18 @@ def test_wrong_values_of_parquet_are_told_with_their_row(tmp_path: Path) -> None
         ("a.csv.gz", gzip.compress(gzip.compress(b"x", mtime=0), mtime=0), "gzip inside of gzip"),
         ("a.csv.gz", b"\x1f\x8bno gzip", "not readable .* expected a whole gzip file"),
         ("a.gz", gzip.compress(b"\0" * 257 + b"ustar", mtime=0), "a tar archive"),
-        ("a.csv", b"flight,at\n", r"a.csv:1 is a header without delay, expected the columns flight, at, "),
+        (
+            "a.csv",
+            b"flight,at\n",
+            r"a.csv:1 is a header without delay \(it is flight, at\), expected the columns flight, at, ",
+        ),
         ("a.csv", b"flight,at,delay,at\n", "a header with at more than once"),
-        ("a.csv", b"", "a header without flight, at, delay"),
+        ("a.csv", b"", "a.csv:1 is the end of an empty file, expected a header"),
+        (
+            "a.csv",
+            b"Flight,At,Delay\x1b\n",
+            r"a header without flight, at, delay \(it is Flight, At, Delay[^\x1b]+\), expected",
+        ),
         ("a.parquet", b"PAR1 and nothing more", "no Parquet"),
         ("a.csv", b"PK\x03\x04", "a zip archive, or a sheet of Excel, expected CSV, JSON Lines or Parquet"),
         ("a.csv.gz", gzip.compress(as_csv([GOOD]), mtime=0)[:-9], "not readable .* expected a whole gzip file"),
@@ -303,3 +314,61 @@ def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path, name: str) 
     tracemalloc.stop()
     assert peak < 15_000_000
     assert len(got.faults) == 3 - ("csv" in name)
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz"])
+def test_long_lines_do_not_add_up_in_memory(tmp_path: Path, name: str) -> None:
+    start, row = (b"flight,at,delay,tail\n", b"UA1,1,1,%s\n") if "csv" in name else (b"", b'{"flight": "%s"}\n')
+    path = write(tmp_path, name, gzip.compress(start + (row % (b"x" * 900_000)) * 200))
+    tracemalloc.start()
+    lines = [line for rows in files.read(path, STREAM) for line in rows.lines]
+    with files.cells_of(path) as (_, cells):
+        examined = sum(1 for _ in cells)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(lines), examined) == (200, 200)
+    assert peak < 130_000_000
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_a_fault_does_not_keep_its_batch_in_memory(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if "parquet" in name:
+        pq.write_table(pa.table({"flight": ["UA1"], "at": [1], "delay": ["much"]}), path)
+    else:
+        path.write_bytes(b"flight,at,delay\nUA1,1,much\n" if "csv" in name else b'{"flight": 1}\n')
+    (fault,) = read(path).faults
+    assert fault.error.__traceback__ is None
+    assert fault.error.__context__ is None
+
+
+def test_a_pipe_is_refused_by_name(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(InvalidRequest, match=r"a\.csv is a pipe or a device, expected a file: cat .*a\.csv > FILE"):
+        read(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("cells", "fault"),
+    [
+        (
+            "UA1,1.2.2026,1",
+            "field 'at' is \"1.2.2026\", expected a time (ISO 8601, or integer microseconds since the epoch)"
+            '; another format is declared, as in Stream(..., time_format="%d.%m.%Y")',
+        ),
+        (
+            'UA1,2026-01-01,"12,5"',
+            "field 'delay' is \"12,5\", expected a finite number: write 12,5 as 12.5, and 1,000 as 1000",
+        ),
+        ("M\udcfcller,2026-01-01,1", "field 'flight' is \"M\ufffdller\", expected text in UTF-8: iconv -f ISO-8859-1"),
+        ("x" * 2**20 + ",2026-01-01,1", "the event is a line of 1,048,576 characters or more, expected a shorter one"),
+    ],
+    ids=["date", "comma", "latin", "long"],
+)
+def test_what_a_spreadsheet_writes_is_refused_with_its_cure(tmp_path: Path, cells: str, fault: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"flight,at,delay\n{cells}\nUA2, 2026-01-01 , 1 \n", "utf-8", "surrogateescape")
+    stream = msgspec.structs.replace(STREAM, time_format=None)
+    (rows,) = files.read(path, stream)
+    assert [str(found.error)[: len(fault)] for found in rows.faults] == [fault]
+    assert rows.lines == [2, 3]

@@ -16,7 +16,7 @@ from headrace import files
 from headrace.definition import Field, FieldType, StreamDefinition
 from headrace.engine.events import StreamCodec
 from headrace.errors import InvalidEvent
-from headrace.files import Rows
+from headrace.files import Rows, cells_of
 
 STREAM = StreamDefinition(
     name="t",
@@ -36,6 +36,8 @@ STREAM = StreamDefinition(
 )
 MICROS = 1_767_225_600_000_000
 DAY = datetime(2026, 1, 1)
+#: A column of texts that breaks its own declaration.
+NOT_UTF8 = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
 
 
 def read(folder: Path, name: str, cells: pa.Array, **options: Any) -> Rows:
@@ -48,6 +50,8 @@ def read(folder: Path, name: str, cells: pa.Array, **options: Any) -> Rows:
 READ = {
     "binary": ("text", pa.array([b"\xc3\xa4"]), "ä"),
     "fixed binary": ("text", pa.array([b"abc"], pa.binary(3)), "abc"),
+    "view of text": ("text", pa.array(["a"], pa.string_view()), "a"),
+    "view of bytes": ("text", pa.array([b"\xc3\xa4"], pa.binary_view()), "ä"),
     "large text": ("text", pa.array(["a"], pa.large_string()), "a"),
     "decimal as number": ("x", pa.array([Decimal("1.25")]), 1.25),
     "decimal as integer": ("n", pa.array([Decimal("5.00")]), 5),
@@ -65,6 +69,12 @@ READ = {
 }
 REFUSED = {
     "bytes": ("text", pa.array([b"\xff"]), "bytes that are no UTF-8: ff"),
+    "text that is no UTF-8": ("text", NOT_UTF8, "bytes that are no UTF-8: ff"),
+    "repeated text that is no UTF-8": (
+        "text",
+        pa.DictionaryArray.from_arrays(pa.array([0]), NOT_UTF8),
+        "bytes that are no UTF-8: ff",
+    ),
     "decimal as text": ("text", pa.array([Decimal("1.25")]), "1.25"),
     "fraction": ("n", pa.array([Decimal("1.25")]), "1.25"),
     "time of day": ("at", pa.array([time(1, 2)]), "a time64[us]"),
@@ -112,10 +122,30 @@ def test_int96_is_a_time_of_any_year(tmp_path: Path) -> None:
     assert rows.times == cells.cast(pa.int64()).to_pylist()
 
 
-def test_text_that_repeats_is_not_multiplied(tmp_path: Path) -> None:
-    long = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000), ["x" * 3_000_000])
-    rows = read(tmp_path, "text", long, compression="zstd")
-    assert (tmp_path / "t.parquet").stat().st_size < 10_000
-    assert len(rows.faults) == 1_000
-    assert pa.default_memory_pool().max_memory() < 300_000_000
-    assert sum(map(len, rows.events)) < 1_000_000
+@pytest.mark.parametrize(
+    ("cells", "texts"),
+    [
+        (pa.array([b"\xc3\xa4", None]), ["ä", ""]),
+        (pa.array([b"abc", None], pa.binary(3)), ["abc", ""]),
+        (pa.concat_arrays([NOT_UTF8, pa.array(["b"])]), ["\ufffd", "b"]),
+        (pa.array(["a", None]).dictionary_encode(), ["a", ""]),
+        (pa.array([date(2026, 1, 2), None]), ["2026-01-02", ""]),
+        (pa.array([2**31 - 1, 0], pa.date32()), ["['185542587100800 s since 1970']", "1970-01-01"]),
+        (pa.array([DAY, None], pa.timestamp("ns")), ["2026-01-01T00:00:00Z", ""]),
+        (pa.array([True, None]), ["True", ""]),
+        (pa.array([Decimal("1.50"), None]), ["1.50", ""]),
+    ],
+    ids=lambda value: str(value.type) if isinstance(value, pa.Array) else "",
+)
+def test_a_table_is_examined_as_text(tmp_path: Path, cells: pa.Array, texts: list[str]) -> None:
+    pq.write_table(pa.table({"a": cells}), tmp_path / "t.parquet")
+    with cells_of(tmp_path / "t.parquet") as (names, rows):
+        assert names == ["a"]
+        assert [row[0] for row in rows] == texts
+
+
+def test_columns_that_no_field_can_hold_are_left_out_of_an_examined_table(tmp_path: Path) -> None:
+    odd = {name: cells for name, (_, cells, _) in REFUSED.items() if name in ("list", "map", "time of day", "duration")}
+    pq.write_table(pa.table({"a": ["x"]} | odd), tmp_path / "t.parquet")
+    with cells_of(tmp_path / "t.parquet") as (names, rows):
+        assert (names, list(rows)) == (["a"], [["x"]])

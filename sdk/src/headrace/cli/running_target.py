@@ -165,13 +165,15 @@ def find(loop: str | None = None, data: Path | None = None, redis: str | None = 
 
 @contextmanager
 def _store(url: str) -> Iterator[Redis]:
-    from redis import RedisError
+    from redis import RedisError, ResponseError
 
     from headrace.runtime.redis.connection import connect_without_retries
 
     try:
         with connect_without_retries(url, _READ_S) as store:
             yield store
+    except ResponseError as error:
+        raise Unavailable(f"the online store {public_address(url)} refuses a command: {error}") from error
     except (RedisError, ValueError) as error:
         raise Unavailable(f"the online store {public_address(url)} does not answer: {error}") from error
 

@@ -7,14 +7,14 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from headrace.files.delimited import read_header
 from headrace.files.json_lines import read_json_lines
-from headrace.files.lines import MAX_LINE, text_lines
-from headrace.files.parquet import parquet_cells, read_parquet
+from headrace.files.lines import MAX_LINE, take, text_lines
+from headrace.files.parquet import read_parquet
+from headrace.files.parquet_cells import parquet_cells
 from headrace.files.quoting import Records
 from headrace.files.reading import open_file
 from headrace.files.rows import broken
@@ -61,7 +61,7 @@ def _csv_cells(file: IO[bytes], path: Path, stack: ExitStack) -> Cells:
 
 def _json_cells(file: IO[bytes], path: Path) -> Cells:
     lines = text_lines(file, MAX_LINE)
-    first = [record for record in map(_object, islice(lines, _OBJECTS)) if record]
+    first = [record for record in map(_object, take(lines, _OBJECTS, len)) if record]
     names = list(dict.fromkeys(name for record in first for name in record))
     if not names:
         raise broken(path, 1, "no JSON object", "JSON Lines, an object a line")

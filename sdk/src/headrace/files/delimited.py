@@ -5,22 +5,24 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from headrace.definition import Field, FieldType, StreamDefinition
 from headrace.errors import InvalidEvent
 from headrace.files.encoding import encode_columns
-from headrace.files.lines import MAX_LINE, text_lines
+from headrace.files.lines import MAX_LINE, take, text_lines
 from headrace.files.names import column_places
-from headrace.files.quoting import Record, Records, quoted_part
+from headrace.files.quoting import TOO_LONG, Record, Records, quoted_part
 from headrace.files.rows import Fault, Rows, broken
 from headrace.files.values import Column, from_text, text_column
+from headrace.wording import cut, printable
 
 _OTHERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 #: How many lines within a stray quote its fault names.
 _NAMED = 10
+#: How many characters of a wrong header are shown.
+_SHOWN = 200
 
 
 def read_csv(file: IO[bytes], path: Path, stream: StreamDefinition, batch: int) -> Iterator[Rows]:
@@ -40,7 +42,7 @@ def read_csv(file: IO[bytes], path: Path, stream: StreamDefinition, batch: int) 
         table = _Table(path, stream, read_header(records, path, [field.name for field in stream.given]))
         table.check()
         records.doubt = table.doubt
-        while part := list(islice(records, batch)):
+        while part := take(records, batch, _length):
             if rows := table.rows(part):
                 yield rows
     finally:
@@ -55,7 +57,9 @@ def read_header(records: Records, path: Path, expected: Sequence[str]) -> list[s
     InvalidRequest
         Its first line is not a header, or has separators other than commas.
     """
-    first = next(records, Record(1, ""))
+    first = next(records, None)
+    if first is None:
+        raise broken(path, 1, "the end of an empty file", "a header with the names of the fields")
     if first.wrong:
         raise broken(path, 1, first.wrong, "a header with the names of the fields")
     header = next(csv.reader([first.text], strict=True), [])
@@ -71,6 +75,7 @@ class _Table:
     def __init__(self, path: Path, stream: StreamDefinition, header: list[str]) -> None:
         self._path = path
         self._stream = stream
+        self._header = header
         self._width = len(header)
         self._places = column_places([field.name for field in stream.given], header)
         self._columns = [(field, self._places[field.name][0]) for field in stream.given if field.name in self._places]
@@ -80,7 +85,7 @@ class _Table:
         fields = self._stream.given
         missing = [field.name for field in fields if not field.optional and field.name not in self._places]
         if missing:
-            problem = f"a header without {', '.join(missing)}"
+            problem = f"a header without {', '.join(missing)} (it is {printable(cut(', '.join(self._header), _SHOWN))})"
             raise broken(self._path, 1, problem, f"the columns {', '.join(field.name for field in fields)}")
         duplicates = [name for name, places in self._places.items() if len(places) > 1]
         if duplicates:
@@ -171,6 +176,8 @@ class _Table:
 
     def _misfit(self, cells: list[str] | str) -> InvalidEvent:
         if isinstance(cells, str):
+            if cells.startswith(TOO_LONG):
+                return InvalidEvent("", cells, "a shorter one")
             return InvalidEvent(
                 "", f"not decodable ({cells})", "a row of CSV, with each quote of a quoted cell doubled"
             )
@@ -183,6 +190,10 @@ def _cells(text: str, *, strict: bool = True) -> list[str] | str:
         return next(csv.reader([text], strict=strict), [])
     except csv.Error as error:
         return str(error)
+
+
+def _length(record: Record) -> int:
+    return len(record.text)
 
 
 def _raw(record: Record) -> bytes:

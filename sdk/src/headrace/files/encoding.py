@@ -13,7 +13,7 @@ from headrace.engine.events.timestamps import counts_micros, in_january_1970
 from headrace.errors import InvalidEvent, all_of
 from headrace.files.rows import Fault, Rows
 from headrace.files.values import Column
-from headrace.wording import format_time
+from headrace.wording import as_json, format_time
 
 _encode = msgspec.json.Encoder().encode
 
@@ -77,5 +77,18 @@ def _event(
     try:
         return _encode(event)
     except (UnicodeEncodeError, TypeError, ValueError) as error:
-        faults.setdefault(index, InvalidEvent("", f"not decodable ({type(error).__name__})", "text in UTF-8"))
+        faults.setdefault(index, _undecodable(event, error))
         return raw(index)
+
+
+def _undecodable(event: Mapping[str, Any], error: Exception) -> InvalidEvent:
+    """Return the error of an event that JSON cannot hold: of its first text that is not UTF-8, if it has one."""
+    for name, value in event.items():
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            shown = as_json(value.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+            return InvalidEvent(
+                name, shown, "text in UTF-8: iconv -f ISO-8859-1 -t UTF-8 converts a file of ISO 8859-1"
+            )
+    return InvalidEvent("", f"not decodable ({type(error).__name__})", "text in UTF-8")

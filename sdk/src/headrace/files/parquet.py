@@ -10,27 +10,17 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from headrace.definition import Field, FieldType, StreamDefinition
 from headrace.engine.events.timestamps import MAX_TIME, MIN_TIME
 from headrace.errors import InvalidEvent
 from headrace.files.encoding import encode_columns
 from headrace.files.names import column_places
+from headrace.files.parquet_batches import Batches, is_text
 from headrace.files.rows import Rows, broken
 from headrace.files.values import Column, value_column
-from headrace.wording import as_json, format_time
+from headrace.wording import as_json
 
-#: How many bytes of a column are read at once, if a row group is larger.
-_BUFFER = 2**20
-#: The most bytes that the values of one field may have in a batch of rows.
-_BATCH_BYTES = 64 * 2**20
-#: The unpacked size of a column chunk up to which its dictionary is kept, whatever it contains.
-_DICTIONARY_BYTES = 2**20
-#: Bytes of a text's length prefix, where each text is stored separately.
-_LENGTH = 4
-#: A compression ratio that no column of distinct texts reaches.
-_RATIO = 50
 #: How many of each timestamp unit make a second.
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
@@ -41,72 +31,17 @@ def read_parquet(file: IO[bytes], path: Path, stream: StreamDefinition, batch: i
     Raises
     ------
     InvalidRequest
-        The file is not Parquet, or lacks a column for a field.
+        The file is not Parquet, or lacks a column for a field, or would take too much memory.
     """
-    table = _open(file, path)
-    places = column_places([field.name for field in stream.given], table.schema_arrow.names)
+    batches = Batches(file, path)
+    places = column_places([field.name for field in stream.given], batches.schema.names)
     _check(stream, places, path)
-    names = {name: table.schema_arrow.names[indices[0]] for name, indices in places.items()}
+    names = {name: batches.schema.names[indices[0]] for name, indices in places.items()}
     fields = [field for field in stream.given if field.name in names]
-    # A value is kept only up to `max_bytes`: choose the number of rows so that a batch is bounded as well.
-    size = min(batch, max(1, _BATCH_BYTES // stream.max_bytes))
-    row = 1
-    try:
-        for piece in table.iter_batches(size, columns=list(names.values()), use_threads=False):
-            columns = {field.name: _column(stream, field, piece.column(names[field.name])) for field in fields}
-            lines = range(row, row + len(piece))
-            yield encode_columns(stream, columns, lines, path, raw=partial(_raw, piece))
-            row += len(piece)
-    except (pa.ArrowException, OSError) as error:
-        raise broken(path, row, f"not readable ({error})", "a whole Parquet file") from None
-
-
-def parquet_cells(file: IO[bytes], path: Path) -> tuple[list[str], Iterator[list[str]]]:
-    """Return the names of a table's columns, and its rows as text: a missing value is empty."""
-    table = _open(file, path)
-    return table.schema_arrow.names, _rows_of(table)
-
-
-def _rows_of(table: pq.ParquetFile) -> Iterator[list[str]]:
-    for piece in table.iter_batches(1_000, use_threads=False):
-        columns = [_cell_texts(column) for column in piece.columns]
-        yield from (list(cells) for cells in zip(*columns, strict=True))
-
-
-def _cell_texts(cells: pa.Array) -> list[str]:
-    if isinstance(cells, pa.DictionaryArray):
-        cells = cells.dictionary_decode()
-    if pa.types.is_timestamp(cells.type):
-        micros = [
-            None if count is None else _micros(count, cells.type.unit) for count in cells.cast("int64").to_pylist()
-        ]
-        return ["" if time is None else format_time(time) if isinstance(time, int) else str(time) for time in micros]
-    return ["" if cell is None else str(cell) for cell in cells.to_pylist()]
-
-
-def _open(file: IO[bytes], path: Path) -> pq.ParquetFile:
-    try:
-        plain = pq.ParquetFile(file)
-        # Repeated text stays a dictionary: one kilobyte of a page may repeat a long text a million times.
-        texts = [field.name for field in plain.schema_arrow if _is_text(field.type)]
-        texts = [name for name in texts if _repeats(plain.metadata, name)]
-        return pq.ParquetFile(
-            file, read_dictionary=texts, buffer_size=_BUFFER, coerce_int96_timestamp_unit="us", pre_buffer=False
-        )
-    except (pa.ArrowException, OSError) as error:
-        raise broken(path, 1, f"no Parquet ({error})", "a whole Parquet file") from None
-
-
-def _repeats(metadata: pq.FileMetaData, name: str) -> bool:
-    """Return whether a column repeats few texts, or is compressed so well that it may; its dictionary is then small."""
-    places = [place for place in range(metadata.num_columns) if metadata.schema.column(place).path == name]
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    chunks = [group.column(place) for group in groups for place in places]
-    return all(
-        chunk.total_uncompressed_size <= max(_DICTIONARY_BYTES, _LENGTH * chunk.num_values)
-        or chunk.total_uncompressed_size > _RATIO * chunk.total_compressed_size
-        for chunk in chunks
-    )
+    for row, piece in batches.read(list(names.values()), batch, stream.max_bytes):
+        columns = {field.name: _column(stream, field, piece.column(names[field.name])) for field in fields}
+        lines = range(row, row + len(piece))
+        yield encode_columns(stream, columns, lines, path, raw=partial(_raw, piece))
 
 
 def _check(stream: StreamDefinition, places: Mapping[str, Sequence[int]], path: Path) -> None:
@@ -119,25 +54,20 @@ def _check(stream: StreamDefinition, places: Mapping[str, Sequence[int]], path: 
         raise broken(path, 1, f"a table with {', '.join(duplicates)} more than once", "each of them once")
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    types: Any = pa.types
-    return bool(
-        types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind)
-    )
-
-
 def _column(stream: StreamDefinition, field: Field, cells: pa.Array) -> Column:
     """Read a field's values from cells of any Arrow type; cells of an unsuitable type are faults that name it."""
     kind, types = cells.type, pa.types
     if isinstance(cells, pa.ExtensionArray):
         return _column(stream, field, cells.storage)
+    if types.is_string_view(kind) or types.is_binary_view(kind):
+        return _column(stream, field, cells.cast(pa.large_binary()))
     if types.is_dictionary(kind):
         return _dictionary_column(stream, field, cells)
     if types.is_timestamp(kind) or types.is_date(kind):
         return _timestamps(field, cells) if field.type is FieldType.TIME else _refuse(field, cells)
     if types.is_floating(kind) or types.is_integer(kind):
         return _numbers(field, cells, stream.time_format)
-    if _is_text(kind) or types.is_fixed_size_binary(kind):
+    if is_text(kind) or types.is_fixed_size_binary(kind):
         return _texts(field, cells, stream)
     if types.is_decimal(kind) or types.is_boolean(kind) or types.is_null(kind):
         return value_column(field, cells.to_pylist(), stream.time_format)
@@ -170,7 +100,10 @@ def _texts(field: Field, cells: pa.Array, stream: StreamDefinition) -> Column:
     longest = pc.max(pc.binary_length(cells)).as_py() or 0
     if longest > stream.max_bytes or not (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)):
         return value_column(field, [_text(cell, stream.max_bytes) for cell in cells], stream.time_format)
-    values = cells.to_pylist()
+    try:
+        values = cells.to_pylist()
+    except UnicodeDecodeError:
+        return value_column(field, [_text(cell, stream.max_bytes) for cell in cells], stream.time_format)
     if field.type is FieldType.STRING and not cells.null_count:
         return values, {}
     return value_column(field, values, stream.time_format)
@@ -198,11 +131,14 @@ def _numbers(field: Field, cells: pa.Array, unit: str | None) -> Column:
 
 
 def _timestamps(field: Field, cells: pa.Array) -> Column:
+    return value_column(field, micros_of(cells), "us")
+
+
+def micros_of(cells: pa.Array) -> list[int | list[str] | None]:
     """Convert timestamps (UTC if without a zone) and dates to µs; finer units are truncated."""
     if pa.types.is_date(cells.type):
         cells = cells.cast(pa.timestamp("s") if pa.types.is_date32(cells.type) else pa.timestamp("ms"))
-    unit = cells.type.unit
-    return value_column(field, [_micros(count, unit) for count in cells.cast(pa.int64()).to_pylist()], "us")
+    return [_micros(count, cells.type.unit) for count in cells.cast(pa.int64()).to_pylist()]
 
 
 def _micros(count: int | None, unit: str) -> int | list[str] | None:

@@ -26,6 +26,7 @@ _CLOSES = re.compile(rf'{_INSIDE}"(?:,{_CELL})*{_END}')
 _REOPENS = re.compile(rf'{_INSIDE}"(?:,{_CELL})*,"{_INSIDE}')
 _STAYS = re.compile(_INSIDE)
 
+TOO_LONG = "a line of"
 _STRAY = "a quote inside of a cell"
 
 
@@ -83,7 +84,7 @@ class Records:
         line = self._line
         self._line += 1
         if len(text) >= self._limit:
-            return Record(line, text, f"a line of {self._limit:,} characters or more")
+            return Record(line, text, f"{TOO_LONG} {self._limit:,} characters or more")
         if '"' not in text or _WHOLE.fullmatch(text):
             return Record(line, text)
         return self._join(line, text) if _OPENS.fullmatch(text) else Record(line, text, _STRAY)

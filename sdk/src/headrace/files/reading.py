@@ -79,6 +79,8 @@ def open_file(path: Path, stack: ExitStack) -> tuple[IO[bytes], _Reader]:
     InvalidRequest
         Its format is unknown.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InvalidRequest(str(path), "a pipe or a device", f"a file: cat {path} > FILE writes one")
     file: IO[bytes] = stack.enter_context(path.open("rb"))
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if _starts(file, _GZIP):

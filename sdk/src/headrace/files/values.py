@@ -60,12 +60,23 @@ def from_text(field: Field, text: str, form: str | None = None) -> Any:
     """
     if text == "":
         return read_value(field, msgspec.UNSET)
-    parsed = text if "_" in text else _parse(field.type, text, form)  # only Python's numbers may have underscores
+    # Spaces after a comma are part of texts alone. Only Python's numbers may have underscores.
+    plain = text if field.type is FieldType.STRING else text.strip()
+    parsed = plain if "_" in plain else _parse(field.type, plain, form)
     try:
         return read_value(field, parsed, form)
     except InvalidEvent as error:
         # Show the value as it is in the file.
-        raise InvalidEvent(field.name, as_json(text), error.expected) from None
+        raise InvalidEvent(field.name, as_json(text), error.expected + _cure(field, plain, form)) from None
+
+
+def _cure(field: Field, text: str, form: str | None) -> str:
+    """Return what to do about a text that spreadsheets write; empty if nothing is known."""
+    if field.type is FieldType.TIME and form is None and not text.lstrip("+-").isdigit():
+        return '; another format is declared, as in Stream(..., time_format="%d.%m.%Y")'
+    if field.type in (FieldType.FLOAT, FieldType.INT) and _floats([text.replace(",", ".")]) and "," in text:
+        return ": write 12,5 as 12.5, and 1,000 as 1000"
+    return ""
 
 
 def from_typed(field: Field, value: Any, form: str | None = None) -> Any:
@@ -151,7 +162,7 @@ def _each(field: Field, cells: Sequence[Any], read: Callable[[Any], Any]) -> Col
             values.append(read(cell))
         except InvalidEvent as error:
             values.append(_invalid_as_json(field, cell))
-            faults[index] = error
+            faults[index] = error.detached()
     return values, faults
 
 

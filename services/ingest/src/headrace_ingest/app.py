@@ -34,6 +34,8 @@ from headrace_ingest.settings import IngestSettings
 _MAX_PENDING = 10_000
 #: Events in one message of `PublishStream`, and single events that are received at once.
 _MOST_EVENTS, _RECEIVING = 100_000, 8
+#: The largest request: the clients of headrace send 4 MiB, and a broker takes no event of more than 5 MB.
+_MESSAGE_BYTES = 6 * 2**20
 
 
 class IngestApp(App):
@@ -136,6 +138,7 @@ def _limits(settings: IngestSettings) -> CallLimits:
         streams=settings.max_streams,
         held_bytes=settings.held_bytes,
         receiving=_RECEIVING,
+        message_bytes=_MESSAGE_BYTES,
         fields={f"/{SERVICE}/PublishStream": _MOST_EVENTS},
     )
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from headrace.definition import Field, FieldType
 from headrace.errors import InvalidEvent
 from headrace.files import cells_of, field_name
+from headrace.files.lines import take
 from headrace.files.values import from_text
 
 #: Rows that are examined closely; later rows only count for how far the table is out of order.
 CLOSE = 50_000
+#: The most characters of these rows: fewer rows are examined if they are long.
+_CLOSE_SIZE = 2**26
 #: How many distinct values of a column are kept.
 _KEPT = 1_000
 #: Texts for a missing value in tables of R, pandas and databases.
 _PLACEHOLDERS = frozenset({"NA", "N/A", "NaN", "nan", "null", "NULL", "None", "\\N", "?"})
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,17})(\.0+)?")
-_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(?=\.?\d)(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
 _BASIC_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])")
 _ABOUT_TIME = re.compile(r"time|date|stamp|epoch|(^|_)(at|ts|on|when)$", re.IGNORECASE)
 #: Patterns of dates, and the range of numbers that stand for the years 1980 to 2100, in each unit.
@@ -137,7 +139,7 @@ def look_at(path: Path) -> Table:
         Its format is unknown.
     """
     with cells_of(path) as (names, rows):
-        sample = list(islice(rows, CLOSE))
+        sample = take(rows, CLOSE, lambda cells: sum(map(len, cells)), _CLOSE_SIZE)
         count = len(sample) + sum(1 for _ in rows)
     fields = [field_name(name) for name in names]
     duplicates = {name for name in fields if fields.count(name) > 1}

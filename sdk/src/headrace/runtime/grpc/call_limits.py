@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError
 
 from headrace.errors import InvalidRequest, Overloaded
 from headrace.v1 import retry_pb2
@@ -38,6 +39,8 @@ class CallLimits:
     receiving
         Single requests received at once, each for a few moments; None for any number. A transport takes in a whole
         request before anything can look at its size.
+    message_bytes
+        The largest request; a transport holds one of each call and of each stream before Python can refuse it.
     fields
         How many fields a request may have, by method: a field of two bytes becomes an object of a hundred.
     """
@@ -49,6 +52,7 @@ class CallLimits:
     held: int = 1_024
     held_bytes: int = 128 * 2**20
     receiving: int | None = None
+    message_bytes: int = 16 * 2**20
     fields: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -64,6 +68,29 @@ class TooManyFields:
     def error(self) -> InvalidRequest:
         """Return the error for the caller."""
         return InvalidRequest("the request", "of too many parts", f"at most {self.most:,}: send several requests")
+
+
+class Malformed:
+    """A placeholder for a request that could not be decoded."""
+
+    def error(self) -> InvalidRequest:
+        """Return the error for the caller."""
+        return InvalidRequest("the request", "not decodable", "a message of the method, as protos/headrace declares it")
+
+
+def tolerant(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Return a decoder that returns `Malformed` instead of failing, so that each request reaches its handler.
+
+    A request that does not would keep its place among those that are received, and gRPC would log a traceback.
+    """
+
+    def decode_or_mark(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except DecodeError:
+            return Malformed()
+
+    return decode_or_mark
 
 
 def decoding(decode: Callable[[bytes], Any], limit: int) -> Callable[[bytes], Any]:

@@ -25,9 +25,11 @@ from headrace.runtime.grpc.call_limits import (
     USUAL,
     CallLimits,
     Load,
+    Malformed,
     TooManyFields,
     decoding,
     retry_details,
+    tolerant,
 )
 from headrace.runtime.readiness import Dependencies, call_in
 
@@ -109,7 +111,7 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             return handler
         if not self.started:
             return _refusing(handler, self._dependencies.note() or "the service starts")
-        decode = handler.request_deserializer
+        decode = tolerant(handler.request_deserializer)
         if limit := self._fields.get(handler_call_details.method):
             decode = decoding(decode, limit)
         if handler.response_streaming:
@@ -151,9 +153,9 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         Raises
         ------
         InvalidRequest
-            It has too many parts.
+            It has too many parts, or is malformed.
         """
-        if isinstance(request, TooManyFields):
+        if isinstance(request, TooManyFields | Malformed):
             raise request.error()
         return self._read_each(request) if hasattr(request, "__aiter__") else request
 
@@ -205,8 +207,6 @@ class Server:
         Host and port; port 0 takes a free one, see `address`.
     services
         For each full service name, the function that adds its servicer to a server.
-    max_message_bytes
-        The largest request accepted.
     dependencies
         The dependencies of the process: it is ready while all of them answer.
     needs
@@ -219,7 +219,6 @@ class Server:
         self,
         bind: str,
         services: dict[str, Callable[[grpc.aio.Server], None]],
-        max_message_bytes: int = 16 * 2**20,
         *,
         dependencies: Dependencies | None = None,
         needs: Mapping[str, Iterable[str]] | None = None,
@@ -234,8 +233,8 @@ class Server:
             options=[
                 ("grpc.server.max_pending_requests", limits.pending),
                 ("grpc.server.max_pending_requests_hard_limit", limits.pending),
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", max_message_bytes),
+                ("grpc.max_receive_message_length", limits.message_bytes),
+                ("grpc.max_send_message_length", USUAL.message_bytes),
                 ("grpc.so_reuseport", 0),
                 # By default a client that pings during a long call without an answer is disconnected: "too many pings".
                 ("grpc.http2.max_ping_strikes", 0),

@@ -17,9 +17,12 @@ from headrace.runtime.redis.fences import fence_key
 #: Seconds after which another process follows a holder that has stopped renewing.
 LIFE = 4.0
 
+#: A lease without an end, with a later end than leases have, or of another type is none: it would never be free again.
 _HOLD = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
+local holder = redis.pcall('GET', KEYS[1])
+local left = redis.call('PTTL', KEYS[1])
+local valid = type(holder) == 'string' and left >= 0 and left <= tonumber(ARGV[2])
+if valid and holder ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """

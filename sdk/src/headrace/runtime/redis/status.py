@@ -175,10 +175,14 @@ class StatusBoard:
         """Publish a status for the next `LIFE` seconds."""
         status.updated_at = time.time()
         key = status_key(self._loop, status.service, status.instance)
-        pipe = self._store.pipeline(transaction=False)
-        pipe.set(key, _STATUS.encode(status), ex=LIFE)
-        pipe.zadd(self._register, {key: status.updated_at})
-        pipe.execute()
+        self._store.set(key, _STATUS.encode(status), ex=LIFE)
+        try:
+            self._store.zadd(self._register, {key: status.updated_at})
+        except redis.ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            # A register of another type would hide every service; all of them write to a new one within seconds.
+            self._store.delete(self._register)
 
     def remove(self, status: ServiceStatus) -> None:
         """Remove a status from the board, because its process ends."""
