@@ -150,7 +150,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 def test_a_file_beside_the_loop_that_hides_a_package_is_named(
     installed: str, hiding: str, line: str, write: Callable[..., Path], loaded: Callable[..., LoadedLoop]
 ) -> None:
-    file = write(text="# empty\n", name=hiding.format(installed))
+    file = write(text="# empty\n", name=f"flights/{hiding.format(installed)}")
     with pytest.raises(DefinitionErrors) as mistakes:
         loaded(text=f"{STREAM}\n{line.format(installed)}\n")
     assert f"{file} hides the package {installed!r}" in str(mistakes.value)
@@ -159,13 +159,13 @@ def test_a_file_beside_the_loop_that_hides_a_package_is_named(
 
 def test_a_loop_file_that_hides_a_package_is_named(installed: str, loaded: Callable[..., LoadedLoop]) -> None:
     with pytest.raises(DefinitionErrors, match=rf"{installed}\.py hides the package .* Rename it\."):
-        loaded(text=f"{STREAM}\nfrom {installed} import linear\n", name=f"{installed}.py")
+        loaded(text=f"{STREAM}\nfrom {installed} import linear\n", name=f"flights/{installed}.py")
 
 
 def test_a_module_that_is_not_installed_is_not_hidden(
     write: Callable[..., Path], loaded: Callable[..., LoadedLoop]
 ) -> None:
-    write(text="# empty\n", name="nothing_elsewhere.py")
+    write(text="# empty\n", name="flights/nothing_elsewhere.py")
     with pytest.raises(DefinitionErrors) as mistakes:
         loaded(text=f"{STREAM}\nfrom nothing_elsewhere import linear\n")
     assert "hides" not in str(mistakes.value)
@@ -174,7 +174,7 @@ def test_a_module_that_is_not_installed_is_not_hidden(
 def test_a_file_that_hides_what_the_compiler_imports_is_named(
     installed: str, write: Callable[..., Path], loaded: Callable[..., LoadedLoop], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = write(text="# empty\n", name=f"{installed}.py")
+    file = write(text="# empty\n", name=f"flights/{installed}.py")
 
     def compile_into(*_: object) -> None:
         importlib.import_module(f"{installed}.linear")
