@@ -22,7 +22,7 @@ from headrace.declare.declaration import recording, snake_case
 from headrace.declare.models import Learner
 from headrace.declare.place import Place
 from headrace.definition import LoopDefinition
-from headrace.errors import DefinitionError, UnknownName
+from headrace.errors import DefinitionError, DefinitionErrors, UnknownName
 from headrace.wording import did_you_mean, instead_of
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def _execute(file: Path, module: ModuleType, mistakes: Mistakes) -> None:
         raise
     except BaseException as error:  # user code may raise anything, even SystemExit
         place = _place_of(error, file)
-        mistakes.add_error(place, _definition_error(error, place, file))
+        for found in _definition_errors(error, place, file):
+            mistakes.add_error(place, found)
     finally:
         if before is None:
             del sys.modules[module.__name__]
@@ -131,11 +132,13 @@ def _is_written_below(folder: Path, file: str) -> bool:
     return "site-packages" not in path.relative_to(folder).parts
 
 
-def _definition_error(error: BaseException, place: Place, file: Path) -> DefinitionError:
+def _definition_errors(error: BaseException, place: Place, file: Path) -> tuple[DefinitionError, ...]:
+    if isinstance(error, DefinitionErrors):
+        return error.errors
     if isinstance(error, DefinitionError):
-        return error
+        return (error,)
     hiding = hiding_file(error, file)
-    return _mistake_of(error, place) if hiding is None else _hidden(hiding, place)
+    return (_mistake_of(error, place) if hiding is None else _hidden(hiding, place),)
 
 
 def _hidden(file: Path, place: Place) -> DefinitionError:
