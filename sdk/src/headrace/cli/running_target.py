@@ -62,10 +62,11 @@ class Target:
             raise Unavailable("; ".join([str(error), *self.problems()])) from error
 
     def problems(self) -> Sequence[str]:
-        """Return the problems of the loop's data directory, if it is on this machine."""
+        """Return the problems of the loop's local servers and of its data directory, if it is on this machine."""
         from headrace.embedded.data_directory import problems_of
+        from headrace.embedded.server_failures import read_failures
 
-        return problems_of(self.data) if self.data is not None else ()
+        return [*read_failures(self.data), *problems_of(self.data)] if self.data is not None else ()
 
     def address(self, service: str) -> str:
         """Return the gRPC address of a service.

@@ -17,6 +17,7 @@ from headrace.embedded.local_servers import Servers
 from headrace.embedded.locks import DirectoryLock, is_held
 from headrace.embedded.processes import Report, Supervisor, Surroundings, log_report
 from headrace.embedded.schema_book import SchemaBook
+from headrace.embedded.server_failures import failure_text
 from headrace.errors import NewerFormat, OlderFormat, Unavailable, Unreadable
 from headrace.runtime.pulsar.admin import Admin
 from headrace.runtime.pulsar.provisioning import provision
@@ -154,7 +155,7 @@ class RunningLoop:
 
     def problems(self) -> list[str]:
         """Return the problems of its servers and of its data directory, each with the cure."""
-        failures = [f"the {name} has failed: it {why}" for name, why in self._servers.failures.items()]
+        failures = [failure_text(server, reason) for server, reason in self._servers.failures.items()]
         return [*failures, *problems_of(self.data)]
 
     def check_data(self) -> None:
