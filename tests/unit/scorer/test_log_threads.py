@@ -207,6 +207,7 @@ def test_topics_with_other_partitions_than_their_stream_are_refused(
         registry,
         VersionCache(tmp_path),
         on_change=lambda: None,
+        on_caught_up=lambda: None,
         failed=failures.append,
     )
     reader.caught_up.set()

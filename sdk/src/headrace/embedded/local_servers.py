@@ -16,7 +16,7 @@ from headrace.embedded import brokers
 from headrace.embedded.processes import HANGS, log_report
 from headrace.embedded.server_failures import write_failures
 from headrace.embedded.server_keeper import Keeper
-from headrace.embedded.servers import Broker, Server, Store
+from headrace.embedded.servers import PLATFORMS, Broker, Server, Store, platform
 from headrace.errors import InvalidRequest, Unavailable
 from headrace.wording import public_address, quoted
 
@@ -144,6 +144,8 @@ class Servers:
         for name, url in (("broker", self._pulsar_url), ("store", self._redis_url)):
             if url:
                 _knock(name, url)
+        if self.local and platform() != PLATFORMS[0]:
+            self._say(f"local servers are tested on {PLATFORMS[0]} alone, and this is {platform()}")
         if self.broker is not None and self.has_partitions:
             self._say("starting the official Apache Pulsar, which takes some seconds")
         with ExitStack() as starting:
