@@ -66,7 +66,7 @@ def test_a_play_begins_with_few_events_and_rises() -> None:
     assert pace.window(1) == (0, math.inf, 0.1)
     clock.time += 0.5
     assert pace.window(1).events == ClosedLoop.RISE // 2
-    clock.time += 100
+    clock.time += 5
     assert pace.window(1).events == 10_000
     pace.sent(18_000, 1)
     assert pace.window(2).events == 0
