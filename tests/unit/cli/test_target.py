@@ -11,8 +11,8 @@ import pytest
 
 from headrace.cli.running_target import find
 from headrace.embedded.locks import DirectoryLock
-from headrace.embedded.running_loop import UP_FILE, UpFile
 from headrace.embedded.server_failures import write_failures
+from headrace.embedded.up_file import UP_FILE, UpFile
 from headrace.errors import NewerFormat, Unavailable
 
 

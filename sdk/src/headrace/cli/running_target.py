@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pulsar
     from redis import Redis
 
-    from headrace.embedded.running_loop import UpFile
+    from headrace.embedded.up_file import UpFile
     from headrace.runtime.redis.status import ServiceStatus
     from headrace.runtime.settings import ServiceSettings
 
@@ -196,7 +196,7 @@ def _only(names: list[str], loop: str | None, data: Path | None = None, others: 
 
 
 def _local_loops(data: Path | None) -> list[UpFile]:
-    from headrace.embedded.running_loop import HOME, read_up_file
+    from headrace.embedded.up_file import HOME, read_up_file
 
     directories = [data] if data else sorted(HOME.glob("*/"))
     return [up_file for up_file in map(read_up_file, directories) if up_file]
