@@ -227,3 +227,21 @@ def test_topics_with_other_partitions_than_their_stream_are_refused(
     assert isinstance(failure, WrongPartitions)
     assert f"sort-{names} has 1 partition, but needs 2, as stream 'paid' declares" in str(failure)
     assert broker.consumers == 0
+
+
+def test_a_reader_says_when_it_has_read_all_versions(tmp_path: Path) -> None:
+    topics, caught_up = Topics("loop"), threading.Event()
+    reader = VersionReader(
+        Broker([], partitions={topics.models: 0}),  # type: ignore[arg-type]
+        topics,
+        versions(),
+        VersionCache(tmp_path),
+        on_change=lambda: None,
+        on_caught_up=caught_up.set,
+        failed=lambda error: None,
+    )
+    reader.start()
+    assert caught_up.wait(scaled(5))
+    reader.stop()
+    reader.join(scaled(5))
+    assert reader.caught_up.is_set()
