@@ -6,6 +6,7 @@ import threading
 from typing import Any, cast
 
 import msgspec
+import pytest
 import redis
 
 from headrace.runtime.redis import status
