@@ -35,9 +35,10 @@ CLIENT = {"grpcio", "msgspec", "protobuf", "typing-extensions"}
 USE_CLIENT = """
 import sys
 import headrace
+from headrace import compiler
 from headrace import Count, Label, Model, Stream, View, col
 from headrace.client import AsyncIngestClient, AsyncScoringClient, IngestClient, ScoringClient
-from headrace.errors import MissingExtra, Unavailable
+from headrace.errors import DefinitionErrors, MissingExtra, Unavailable
 
 assert headrace.__version__ == sys.argv[1], headrace.__version__
 
@@ -51,9 +52,19 @@ with ScoringClient("127.0.0.1:1", retries=0) as client:
         client.score("late", {})
     except Unavailable as error:
         print(error)
+for line in (
+    "from headrace.client import play",
+    "from headrace.embedded import run",
+    "from headrace import embedded; embedded.Servers",
+    "from headrace.history import Replay",
+):
+    try:
+        exec(line)
+    except MissingExtra as error:
+        print(error)
 try:
-    from headrace.client import play
-except MissingExtra as error:
+    compiler.load(f"{headrace.__path__[0]}/demo/loop.py")
+except DefinitionErrors as error:
     print(error)
 from headrace.cli import main
 main()
@@ -88,10 +99,14 @@ def test_the_clients_work_with_nothing_but_what_they_bring(tmp_path: Path, wheel
     lay_out(closure("headrace"), tmp_path)
     done = _python(USE_CLIENT, headrace.__version__, tmp_path)
     lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
-    assert len(lines) == 3, lines
+    assert len(lines) == 7, lines
     assert lines[0].startswith("scorer at 127.0.0.1:1 does not answer: ")
-    assert re.fullmatch(r'headrace.client.play needs the module \w+, .*: pip install "headrace\[loop\]"', lines[1])
-    assert lines[2] == (
+    extras = {"client.play": "loop", "embedded.run": "local", "embedded.Servers": "local", "history.Replay": "loop"}
+    for (name, extra), line in zip(extras.items(), lines[1:5], strict=True):
+        pattern = rf'headrace.{name} needs the module \w+, which is not installed: pip install "headrace\[{extra}\]"'
+        assert re.fullmatch(pattern, line)
+    assert lines[5].endswith("import: No module named 'river'. Install it: pip install \"headrace[loop]\".")
+    assert lines[6] == (
         'headrace: the command line needs the module click, which is not installed: pip install "headrace[cli]"'
     )
 

@@ -20,3 +20,5 @@ def test_the_demo_shows_its_first_prediction_and_its_figures(tmp_path: Path) -> 
     assert (figures["events"], figures["dead_letters"]) == (EVENTS, 0)
     assert figures["predictions"] > 0
     assert Path(figures["report"]).is_file()
+    assert done.stderr.startswith("starting a broker, a store and four services")
+    assert "see `--events 100000` or more" in done.stderr

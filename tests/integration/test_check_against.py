@@ -13,7 +13,7 @@ import pytest
 from headrace import compiler, embedded
 from headrace.cli.program import run
 from headrace.embedded.locks import DirectoryLock
-from headrace.embedded.running_loop import UP_FILE, UpFile
+from headrace.embedded.up_file import UP_FILE, UpFile
 from headrace.runtime.pulsar.admin import Admin
 from headrace.runtime.pulsar.producer import Producer
 from headrace.runtime.pulsar.provisioning import provision

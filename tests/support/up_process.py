@@ -88,6 +88,7 @@ board = StatusBoard(redis.Redis.from_url(settings.redis_url), settings.definitio
 status = ServiceStatus(
     service=service, instance=settings.instance, state="ready", address=f"127.0.0.1:{port}", lag_s=0.25,
     counters={"events": 7, "dead_letters": 3}, rates={"events": 1234.5}, versions={"fraudulent": 1200},
+    metrics={"fraudulent": {"roc_auc": 0.7, "served": 900.0, "served_roc_auc": 0.7}} if service == "learner" else {},
 )
 board.write(status)
 while not signal.sigtimedwait({signal.SIGTERM}, 0.2):

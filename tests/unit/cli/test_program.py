@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from headrace import errors
+from headrace import cli, errors
 from headrace.cli import program
 from headrace.cli.error_text import Refused, explain_failure
 
@@ -168,3 +168,9 @@ def test_a_closed_pipe_is_no_news() -> None:
         f"{sys.executable} -m headrace.cli --help | true", shell=True, capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
+
+
+def test_windows_is_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit, match=r"runs on Linux, .*: use WSL"):
+        cli.main()

@@ -11,7 +11,8 @@ import pytest
 
 from headrace.cli.running_target import find
 from headrace.embedded.locks import DirectoryLock
-from headrace.embedded.running_loop import UP_FILE, UpFile
+from headrace.embedded.server_failures import write_failures
+from headrace.embedded.up_file import UP_FILE, UpFile
 from headrace.errors import NewerFormat, Unavailable
 
 
@@ -93,3 +94,12 @@ def test_one_that_is_still_starting_does_not_run_yet(home: Home) -> None:
     (home.run("flights") / "up.json").unlink()
     with pytest.raises(Unavailable):
         find("flights")
+
+
+def test_a_failed_server_is_among_its_problems(home: Home) -> None:
+    data = home.run("flights")
+    assert not find("flights").problems()
+    write_failures(data, {"broker": "ended 5 times: remove the cause"})
+    assert find("flights").problems() == ["the broker has failed: it ended 5 times: remove the cause"]
+    with pytest.raises(Unavailable, match="the broker has failed: it ended 5 times"):
+        find("flights").statuses()

@@ -56,6 +56,22 @@ def test_no_more_events_go_than_the_loop_may_be_behind() -> None:
     assert pace.outstanding == 0
 
 
+def test_a_play_begins_with_few_events_and_rises() -> None:
+    clock = Clock()
+    pace = ClosedLoop(20_000, clock, slice_events=10_000)
+    pace.reached(-math.inf)
+    clock.time += 100
+    assert pace.window(0).events == ClosedLoop.FIRST
+    pace.sent(ClosedLoop.FIRST, 0)
+    assert pace.window(1) == (0, math.inf, 0.1)
+    clock.time += 0.5
+    assert pace.window(1).events == ClosedLoop.RISE // 2
+    clock.time += 5
+    assert pace.window(1).events == 10_000
+    pace.sent(18_000, 1)
+    assert pace.window(2).events == 0
+
+
 def test_a_loop_that_does_not_move_is_not_waited_for_for_ever() -> None:
     clock = Clock()
     pace = ClosedLoop(10, clock, patience_s=5)

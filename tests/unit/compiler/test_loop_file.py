@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from headrace.compiler import LoadedLoop, load
+from headrace.compiler import LoadedLoop, load, loop_file
 from headrace.errors import DefinitionErrors
 
 STREAM = """\
@@ -131,3 +132,61 @@ def test_a_misspelt_name_of_headrace_names_the_one_that_was_meant(
     with pytest.raises(DefinitionErrors) as mistakes:
         loaded(text=text)
     assert cure in str(mistakes.value)
+
+
+@pytest.fixture
+def installed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Install a package for the test; return its name."""
+    folder = tmp_path_factory.mktemp("site") / "estimators_of_the_test"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("best = 1\n")
+    (folder / "linear.py").write_text("")
+    monkeypatch.syspath_prepend(str(folder.parent))
+    return folder.name
+
+
+@pytest.mark.parametrize("line", ["from {} import linear", "import {}.linear", "import {0}; {0}.best"])
+@pytest.mark.parametrize("hiding", ["{}.py", "{}/__init__.py"])
+def test_a_file_beside_the_loop_that_hides_a_package_is_named(
+    installed: str, hiding: str, line: str, write: Callable[..., Path], loaded: Callable[..., LoadedLoop]
+) -> None:
+    file = write(text="# empty\n", name=f"flights/{hiding.format(installed)}")
+    with pytest.raises(DefinitionErrors) as mistakes:
+        loaded(text=f"{STREAM}\n{line.format(installed)}\n")
+    assert f"{file} hides the package {installed!r}" in str(mistakes.value)
+    assert str(mistakes.value).endswith("Rename it.")
+
+
+def test_a_loop_file_that_hides_a_package_is_named(installed: str, loaded: Callable[..., LoadedLoop]) -> None:
+    with pytest.raises(DefinitionErrors, match=rf"{installed}\.py hides the package .* Rename it\."):
+        loaded(text=f"{STREAM}\nfrom {installed} import linear\n", name=f"flights/{installed}.py")
+
+
+def test_a_module_that_is_not_installed_is_not_hidden(
+    write: Callable[..., Path], loaded: Callable[..., LoadedLoop]
+) -> None:
+    write(text="# empty\n", name="flights/nothing_elsewhere.py")
+    with pytest.raises(DefinitionErrors) as mistakes:
+        loaded(text=f"{STREAM}\nfrom nothing_elsewhere import linear\n")
+    assert "hides" not in str(mistakes.value)
+
+
+def test_a_file_that_hides_what_the_compiler_imports_is_named(
+    installed: str, write: Callable[..., Path], loaded: Callable[..., LoadedLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(text="# empty\n", name=f"flights/{installed}.py")
+
+    def compile_into(*_: object) -> None:
+        importlib.import_module(f"{installed}.linear")
+
+    monkeypatch.setattr(loop_file, "compile_into", compile_into)
+    with pytest.raises(DefinitionErrors, match=f"{file} hides the package"):
+        loaded(text=STREAM)
+
+
+def test_without_river_the_extra_that_brings_it_is_named(
+    loaded: Callable[..., LoadedLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "river", None)
+    with pytest.raises(DefinitionErrors, match=r'pip install "headrace\[loop\]"'):
+        loaded(text=f"{STREAM}\nimport river\n")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from headrace.embedded.child import Patience, _reason
 from headrace.embedded.processes import kernel_is_compiled
 from headrace.embedded.restarts import FAILED_AFTER, Delays, Restarts
+from headrace.embedded.server_failures import read_failures, write_failures
 from headrace.embedded.server_keeper import Keeper
 from headrace.embedded.servers import Server
 from headrace.errors import Unavailable
@@ -111,7 +113,7 @@ class Flaky(Server):
 def test_a_server_that_ended_is_started_until_it_runs(tmp_path: Path) -> None:
     lines: list[str] = []
     server = Flaky(fails=2)
-    keeper = Keeper([server], tmp_path, lines.append, lambda: True)
+    keeper = Keeper([server], tmp_path, say=lines.append, keeps=lambda: True)
     keeper.start()
     until(lambda: lines[-1:] == ["the broker runs again, on the data that it had"])
     keeper.stop()
@@ -124,8 +126,40 @@ def test_a_server_that_ended_is_started_until_it_runs(tmp_path: Path) -> None:
 def test_a_server_without_its_data_is_not_started(tmp_path: Path) -> None:
     looked: list[bool] = []
     server = Flaky(fails=0)
-    keeper = Keeper([server], tmp_path, lambda text: None, lambda: bool(looked.append(True)))
+    keeper = Keeper([server], tmp_path, say=lambda text: None, keeps=lambda: bool(looked.append(True)))
     keeper.start()
     until(lambda: len(looked) > 1)
     keeper.stop()
     assert server.tries == 0
+
+
+def test_a_server_that_keeps_ending_is_reported_until_it_runs(tmp_path: Path) -> None:
+    changes: list[Mapping[str, str]] = []
+    keeper = Keeper(
+        [Flaky(fails=FAILED_AFTER)],
+        tmp_path,
+        say=lambda text: None,
+        keeps=lambda: True,
+        on_failures=changes.append,
+        delays=Delays(first=0.0, longest=0.0),
+    )
+    keeper.start()
+    until(lambda: {} in changes)
+    keeper.stop()
+    assert "could not be started: its port is taken" in changes[0]["broker"]
+    assert "remove the cause" in changes[0]["broker"]
+
+
+def test_failures_of_servers_are_read_from_the_data_directory(tmp_path: Path) -> None:
+    assert read_failures(tmp_path) == []
+    write_failures(tmp_path, {"store": "ended 5 times"})
+    assert read_failures(tmp_path) == ["the store has failed: it ended 5 times"]
+    write_failures(tmp_path, {})
+    assert read_failures(tmp_path) == []
+
+
+def test_a_damaged_file_of_failures_is_ignored(tmp_path: Path) -> None:
+    write_failures(tmp_path, {"store": "ended 5 times"})
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-5])
+    assert read_failures(tmp_path) == []

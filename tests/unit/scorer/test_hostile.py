@@ -210,6 +210,15 @@ def test_a_version_that_takes_too_much_memory_harms_its_trial_only(trial: Versio
     trial.try_version(FRAUD, version(FRAUD))
 
 
+def test_a_child_that_was_started_early_tries_the_first_version(trial: VersionTrial) -> None:
+    trial.start()
+    started = trial._child
+    assert started is not None
+    trial.start()
+    trial.try_version(WORTH, version(WORTH))
+    assert trial._child is started
+
+
 def test_a_version_that_takes_too_long_is_refused() -> None:
     trial = VersionTrial(seconds=0.0)
     try:

@@ -215,6 +215,7 @@ def test_topics_with_other_partitions_than_their_stream_are_refused(
         registry,
         VersionCache(tmp_path),
         on_change=lambda: None,
+        on_caught_up=lambda: None,
         failed=failures.append,
     )
     reader.caught_up.set()
@@ -293,3 +294,21 @@ def test_a_scorer_that_another_one_has_overtaken_stands_by() -> None:
     assert not thread.is_alive()
     assert first.closed
     assert broker.subscribed == [first, standby]
+
+
+def test_a_reader_says_when_it_has_read_all_versions(tmp_path: Path) -> None:
+    topics, caught_up = Topics("loop"), threading.Event()
+    reader = VersionReader(
+        Broker([], partitions={topics.models: 0}),  # type: ignore[arg-type]
+        topics,
+        versions(),
+        VersionCache(tmp_path),
+        on_change=lambda: None,
+        on_caught_up=caught_up.set,
+        failed=lambda error: None,
+    )
+    reader.start()
+    assert caught_up.wait(scaled(5))
+    reader.stop()
+    reader.join(scaled(5))
+    assert reader.caught_up.is_set()

@@ -73,7 +73,7 @@ def compare_with(
 
 def _running(against: str, new: LoopDefinition) -> Running:
     from headrace.cli.sending import definition_of
-    from headrace.embedded.running_loop import read_up_file
+    from headrace.embedded.up_file import read_up_file
 
     if "://" in against:
         target = find(new.name, redis=against)

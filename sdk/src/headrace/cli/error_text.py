@@ -16,6 +16,9 @@ REFUSED = 4
 #: The exit code if something does not answer, or does not run.
 NOT_ANSWERED = 3
 
+#: The exit code after Ctrl-C.
+INTERRUPTED = 130
+
 #: Servers, by the package that their clients' exceptions come from.
 _SERVERS = {"redis": "the online store", "pulsar": "the broker", "_pulsar": "the broker", "grpc": "a service"}
 
@@ -46,7 +49,7 @@ def explain_failure(error: BaseException) -> tuple[str, int]:
     if isinstance(error, click.exceptions.Exit):
         return "", error.exit_code
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
-        return "headrace: interrupted", 130
+        return "headrace: interrupted", INTERRUPTED
     if isinstance(error, SystemExit):
         return "", error.code if isinstance(error.code, int) else 1
     if isinstance(error, click.exceptions.NoArgsIsHelpError):

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import math
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from headrace.cli.output import say
-from headrace.cli.running_target import TIMEOUT_S, find, loop_options
+from headrace.cli.running_target import TIMEOUT_S, Target, find, loop_options
+from headrace.cli.sending import definition_of
 
 if TYPE_CHECKING:
     from headrace.client import ModelDescription, ModelSummary, Takeover
+    from headrace.runtime.redis.status import ServiceStatus
+
+#: The names of metrics of what was served begin so.
+_SERVED = ("served", "unserved")
 
 
 @click.command("models")
@@ -39,16 +47,42 @@ def command(
     """
     from headrace.client import ScoringClient
 
-    with ScoringClient(address or find(loop, data, redis).address("scorer"), timeout=TIMEOUT_S) as client:
+    target = None if address else find(loop, data, redis)
+    with ScoringClient(target.address("scorer") if target else str(address), timeout=TIMEOUT_S) as client:
         if model is None:
             models = client.list_models()
             facts: object = [_summary(summary) for summary in models]
             lines = [_summary_line(summary) for summary in models] or ["no models"]
         else:
             description = client.describe_model(model)
+            if target is not None:
+                description = _with_served(description, target)
             facts = _description(description)
             lines = _description_lines(description)
     say(json.dumps(facts) if as_json else "\n".join(lines))
+
+
+def _with_served(model: ModelDescription, target: Target) -> ModelDescription:
+    """Add the metrics of what was served: the learner reports them, as they are no part of a version."""
+    name = model.summary.name
+    with suppress(click.UsageError):  # without the definition, a renamed model is not found under its old name
+        name = next((other.name for other in definition_of(target, None).models if other.title == name), name)
+    return replace(model, metrics={**model.metrics, **served_metrics(target.statuses(), name)})
+
+
+def served_metrics(statuses: Iterable[ServiceStatus], model: str) -> dict[str, float]:
+    """Return the metrics of what was served, from the status of the model's learner.
+
+    While a former definition answers, the learner counts for the new one: the result is then empty.
+    """
+    reported = next((status for status in statuses if model in status.metrics), None)
+    if reported is None or model in reported.takeovers:
+        return {}
+    return {
+        name: math.nan if value is None else value
+        for name, value in reported.metrics[model].items()
+        if name.startswith(_SERVED)
+    }
 
 
 def _summary(model: ModelSummary) -> dict[str, object]:
@@ -80,7 +114,7 @@ def _quality_lines(model: ModelDescription) -> list[str]:
     """Format the metrics as of the question, those of what was served, and a warning if it is worse than its prior."""
     from headrace.engine.quality.warning import MARK, warning_of
 
-    names = sorted(model.metrics, key=lambda name: (name.startswith(("served", "unserved")), name))
+    names = sorted(model.metrics, key=lambda name: (name.startswith(_SERVED), name))
     values = {name: f"{value:.6g}" if value == value else "-" for name, value in model.metrics.items()}
     warning = warning_of(model.summary.name, model.metrics)
     return [*(f"  {name}  {values[name]}" for name in names if name != MARK), *([f"  ! {warning}"] if warning else [])]

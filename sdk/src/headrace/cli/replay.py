@@ -237,7 +237,7 @@ def _loop(
     redis: str | None,
 ) -> _Loop:
     """Return the definition, location and file of a loop: as given, or those of a loop on this machine."""
-    from headrace.embedded.running_loop import read_up_file
+    from headrace.embedded.up_file import read_up_file
 
     if pulsar and definition:
         nowhere = Target("", "")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pulsar
     from redis import Redis
 
-    from headrace.embedded.running_loop import UpFile
+    from headrace.embedded.up_file import UpFile
     from headrace.runtime.redis.status import ServiceStatus
     from headrace.runtime.settings import ServiceSettings
 
@@ -62,10 +62,11 @@ class Target:
             raise Unavailable("; ".join([str(error), *self.problems()])) from error
 
     def problems(self) -> Sequence[str]:
-        """Return the problems of the loop's data directory, if it is on this machine."""
+        """Return the problems of the loop's local servers and of its data directory, if it is on this machine."""
         from headrace.embedded.data_directory import problems_of
+        from headrace.embedded.server_failures import read_failures
 
-        return problems_of(self.data) if self.data is not None else ()
+        return [*read_failures(self.data), *problems_of(self.data)] if self.data is not None else ()
 
     def address(self, service: str) -> str:
         """Return the gRPC address of a service.
@@ -197,7 +198,7 @@ def _only(names: list[str], loop: str | None, data: Path | None = None, others: 
 
 
 def _local_loops(data: Path | None) -> list[UpFile]:
-    from headrace.embedded.running_loop import HOME, read_up_file
+    from headrace.embedded.up_file import HOME, read_up_file
 
     directories = [data] if data else sorted(HOME.glob("*/"))
     return [up_file for up_file in map(read_up_file, directories) if up_file]

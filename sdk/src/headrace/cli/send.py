@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from headrace.cli.error_text import INTERRUPTED
 from headrace.cli.running_target import Target, find, loop_options
 from headrace.cli.sending import (
     decided_facts,
@@ -15,10 +16,13 @@ from headrace.cli.sending import (
     progress,
     report_problems,
     sending_options,
+    stopped_by_interrupt,
     tell_outcome,
 )
 from headrace.errors import Unavailable, UnknownName
 from headrace.wording import counted
+
+_ONCE = "an event that was accepted counts once"
 
 
 @click.command("send")
@@ -59,7 +63,7 @@ def command(
     names = tuple(entry.name for entry in loop_definition.streams)
     if stream not in names:
         raise UnknownName("stream", stream, names)
-    with report_problems(target), progress(f"send {stream}", limit) as show:
+    with report_problems(target), progress(f"send {stream}", limit) as show, stopped_by_interrupt() as stopped:
         result = send(
             loop_definition.stream(stream),
             files,
@@ -67,13 +71,15 @@ def command(
             limit=limit,
             final=final,
             on_progress=lambda count: show(count, ""),
+            stop=stopped.is_set,
         )
     print_rejections(result.rejections, result.rejected)
-    return tell_outcome(
-        as_json,
-        f"sent {counted(result.sent, 'event')} to {stream}: {decided_text(result)}",
-        {"stream": stream, "sent": result.sent, **decided_facts(result)},
-    )
+    line = f"sent {counted(result.sent, 'event')} to {stream}: {decided_text(result)}"
+    facts = {"stream": stream, "sent": result.sent, **decided_facts(result)}
+    if stopped.is_set():
+        tell_outcome(as_json, f"interrupted: {line}. Sending the files again is safe: {_ONCE}", facts)
+        return INTERRUPTED
+    return tell_outcome(as_json, line, facts)
 
 
 def _target(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import click
@@ -169,6 +171,23 @@ def report_problems(target: Target) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+@contextmanager
+def stopped_by_interrupt() -> Iterator[threading.Event]:
+    """Yield an event that the first Ctrl-C sets, so that the work can end in order; the second one ends it at once."""
+    stopped = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, before)
+        stopped.set()
+        say_line("headrace: waiting for the events that were sent; Ctrl-C again does not wait", err=True)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _lines(title: str) -> Callable[[int, str], None]:

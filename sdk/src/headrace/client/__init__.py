@@ -23,7 +23,7 @@ from headrace.client.scores import (
     VersionId,
 )
 from headrace.client.scoring import AsyncScoringClient, ScoringClient
-from headrace.extras import load
+from headrace.extras import load_name
 
 if TYPE_CHECKING:
     from headrace.client.outcome import RejectedRow
@@ -70,11 +70,7 @@ _LOADED = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LOADED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = load(f"{__name__}.{_LOADED[name]}", f"{__name__}.{name}", "loop")
-    value = globals()[name] = getattr(module, name)
-    return value
+    return load_name(__name__, _LOADED, name, "loop")
 
 
 def __dir__() -> list[str]:

@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from headrace.client import arguments
 from headrace.client.failures import RETRY_S, Peer
 from headrace.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
 
 #: Maximum seconds between two attempts, unless the service asks for more.
 _LONGEST_S = 2.0
+
+_ADDRESS = "host:port of the service"
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,11 @@ class CallRules:
     concurrency: int
 
     def __post_init__(self) -> None:
-        if not self.timeout > 0:
-            raise InvalidRequest("timeout", repr(self.timeout), "seconds, more than 0")
-        if self.retries < 0:
-            raise InvalidRequest("retries", repr(self.retries), "0 or more")
-        if self.concurrency < 1:
-            raise InvalidRequest("concurrency", repr(self.concurrency), "1 or more")
+        if not arguments.text("address", self.peer.address, _ADDRESS):
+            raise InvalidRequest("address", "empty", _ADDRESS)
+        arguments.positive_seconds("timeout", self.timeout)
+        arguments.whole_number("retries", self.retries, 0)
+        arguments.whole_number("concurrency", self.concurrency, 1)
 
 
 class Attempts:
@@ -63,7 +65,7 @@ class Attempts:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._rules = rules
-        self._timeout = rules.timeout if timeout is None else timeout
+        self._timeout = rules.timeout if timeout is None else arguments.time_limit("timeout", timeout)
         self._clock = clock
         self._jitter = jitter
         self._deadline = clock() + self._timeout

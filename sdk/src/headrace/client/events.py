@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.client import arguments
 from headrace.declare import Stream, event_json, stream_name
 from headrace.errors import InvalidEvent
 
@@ -53,7 +54,9 @@ def _wrong_value(event: Mapping[str, Any]) -> InvalidEvent:
 
 def name_of(stream: StreamLike) -> str:
     """Return the name of a stream."""
-    return stream if isinstance(stream, str) else stream_name(stream)
+    if isinstance(stream, type) and issubclass(stream, Stream):
+        return stream_name(stream)
+    return arguments.text("stream", stream, "the name of a stream, or its class")
 
 
 def runs(sizes: Iterable[int], most: int) -> Iterator[slice]:

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import grpc
 
+from headrace.client import arguments
 from headrace.client.attempts import CallRules
 from headrace.client.channels import AsyncConnection, Connection, StreamEnd
 from headrace.client.events import Event, StreamLike, encode, name_of
@@ -120,6 +121,7 @@ class IngestClient:
             The service or its broker does not answer. Some events may have been accepted: publish all of them again,
             and those will count once.
         """
+        _check_events(events, batch)
 
         def publish_all(timeout_s: float | None) -> PublishResult:
             with self.stream(decide=decide, timeout=timeout_s) as open_stream:
@@ -153,7 +155,7 @@ class IngestClient:
         Unavailable
             The service or its broker does not answer.
         """
-        self._send(stream, Note(mark_of(until), confirm=confirm), timeout)
+        self._send(stream, Note(arguments.moment("until", until), confirm=confirm), timeout)
 
     def withdraw_marks(self, stream: str, until: int | datetime | None = None, *, timeout: float | None = None) -> None:
         """Withdraw all marks of a stream that are later than a time; by default, all of its marks.
@@ -190,7 +192,7 @@ class IngestClient:
         self.close()
 
     def _send(self, stream: str, note: Note, timeout: float | None) -> None:
-        requests = [*requests_of(stream, (), note, decide=False, sender=self._sender)]
+        requests = [*requests_of(name_of(stream), (), note, decide=False, sender=self._sender)]
 
         def publish(requests: list[ingest_pb2.PublishStreamRequest], timeout: float | None) -> Any:
             return self._stub.PublishStream(iter(requests), timeout=timeout)
@@ -213,6 +215,8 @@ class EventStream:
         self._sender = sender
         self._errors = errors
         self._decide = decide
+        if timeout is not None:
+            arguments.time_limit("timeout", timeout)
         self._requests: queue.Queue[ingest_pb2.PublishStreamRequest | None] = queue.Queue(_WAITING)
         with errors():
             self._call = stub.PublishStream.future(iter(self._requests.get, None), timeout=timeout)
@@ -341,6 +345,7 @@ class AsyncIngestClient:
         timeout: float = math.inf,
     ) -> PublishResult:
         """Publish any number of events of one stream, in order: see `IngestClient.publish_stream`."""
+        _check_events(events, batch)
 
         async def publish_all(timeout_s: float | None) -> PublishResult:
             async with self.stream(decide=decide, timeout=timeout_s) as open_stream:
@@ -356,7 +361,7 @@ class AsyncIngestClient:
         self, stream: str, until: int | datetime, *, confirm: bool = False, timeout: float | None = None
     ) -> None:
         """State that no event of a stream before a time follows: see `IngestClient.mark`."""
-        await self._send(stream, Note(mark_of(until), confirm=confirm), timeout)
+        await self._send(stream, Note(arguments.moment("until", until), confirm=confirm), timeout)
 
     async def withdraw_marks(
         self, stream: str, until: int | datetime | None = None, *, timeout: float | None = None
@@ -383,7 +388,7 @@ class AsyncIngestClient:
         await self.close()
 
     async def _send(self, stream: str, note: Note, timeout: float | None) -> None:
-        requests = [*requests_of(stream, (), note, decide=False, sender=self._sender)]
+        requests = [*requests_of(name_of(stream), (), note, decide=False, sender=self._sender)]
         await self._connection.call(self._stub.PublishStream, requests, timeout)
 
 
@@ -402,6 +407,8 @@ class AsyncEventStream:
         self._sender = sender
         self._errors = errors
         self._decide = decide
+        if timeout is not None:
+            arguments.time_limit("timeout", timeout)
         with errors():
             self._call = stub.PublishStream(timeout=timeout)
         self._end = StreamEnd(self._call)
@@ -449,6 +456,11 @@ class AsyncEventStream:
         with self._errors():
             async with self._end.status():
                 await self._call
+
+
+def _check_events(events: object, batch: int) -> None:
+    arguments.check_many("events", events, "several events, as a list or another iterable")
+    arguments.whole_number("batch", batch, 1)
 
 
 async def _batches(events: AsyncIterable[Event] | Iterable[Event], size: int) -> AsyncIterator[list[bytes]]:

@@ -65,7 +65,12 @@ class ClosedLoop:
     Report the loop's progress with `reached`. If the loop does not move for `patience_s` (its progress may
     be unknown, or wait for something that no event brings), as many are sent again, so that nothing waits forever;
     `stalls` counts how often.
+
+    A play begins with few events: the loop answers them at once, where it would first fold a large batch whole.
     """
+
+    #: Events that may be unprocessed at first, and by how many that bound rises each second, up to `ahead`.
+    FIRST, RISE = 2_000, 5_000
 
     def __init__(
         self, ahead: int, clock: Callable[[], float], patience_s: float = 10.0, slice_events: int = 1_000
@@ -80,7 +85,7 @@ class ClosedLoop:
         self._marks: deque[tuple[int, int]] = deque()
         self._open = False
         self._watermark = -math.inf
-        self._moved_at = clock()
+        self._began_at = self._moved_at = clock()
 
     @property
     def outstanding(self) -> int:
@@ -102,7 +107,7 @@ class ClosedLoop:
     def window(self, time: int) -> Window:
         if self._open:
             return Window(self._slice, math.inf, 0.0)
-        room = self._ahead - self.outstanding
+        room = self._bound() - self.outstanding
         if room > 0:
             return Window(min(room, self._slice), math.inf, 0.0)
         if self._clock() - self._moved_at >= self._patience_s:
@@ -114,10 +119,17 @@ class ClosedLoop:
         return Window(0, math.inf, 0.1)
 
     def sent(self, events: int, time: int) -> None:
+        if not self._sent:
+            self._began_at = self._clock()
         if not self._marks:
             self._moved_at = self._clock()
         self._sent += events
         self._marks.append((time, self._sent))
+
+    def _bound(self) -> int:
+        """Return how many sent events may be unprocessed now."""
+        elapsed = self._clock() - self._began_at if self._sent else 0.0
+        return min(self._ahead, self.FIRST + int(self.RISE * elapsed))
 
 
 class Slowest:

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from headrace.client import arguments
 from headrace.client.events import runs
 from headrace.client.failures import invalid_event
 from headrace.errors import InvalidEvent
 from headrace.v1 import ingest_pb2
-from headrace.wording import microseconds
 
 #: Events in one request: the service accepts 100,000.
 _REQUEST_EVENTS = 50_000
@@ -84,7 +84,7 @@ def requests_of(
 
 def mark_of(until: int | datetime | None) -> int:
     """Return the time of a mark (µs since the epoch); 0 for none."""
-    return microseconds(until) if isinstance(until, datetime) else until or 0
+    return 0 if until is None else arguments.moment("until", until)
 
 
 def result_of(response: ingest_pb2.PublishStreamResponse) -> PublishResult:

@@ -8,14 +8,18 @@ from datetime import datetime
 from enum import StrEnum
 from typing import overload
 
+from headrace.client import arguments
 from headrace.client.events import Event, encode, runs
 from headrace.client.failures import Peer, error_of_code
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, InvalidRequest
 from headrace.v1 import features_pb2, models_pb2, scoring_pb2, vector_pb2
-from headrace.wording import microseconds
 
 #: Requests in one call of a batch; the scorer accepts a few times as many.
 _BATCH = 1_024
+
+#: What errors expect of an argument.
+MODEL_NAME = "the name of a model"
+_REQUEST = "ScoreRequest(model, event)"
 
 
 class Degradation(StrEnum):
@@ -68,7 +72,10 @@ class ScoreRequest:
     def message(self) -> scoring_pb2.ScoreRequest:
         """Return it as a message."""
         return scoring_pb2.ScoreRequest(
-            model=self.model, event=encode(self.event), event_id=self.event_id, explain=self.explain
+            model=arguments.text("model", self.model, MODEL_NAME),
+            event=encode(self.event),
+            event_id=arguments.text("event_id", self.event_id, "the id as a text"),
+            explain=self.explain,
         )
 
 
@@ -242,15 +249,31 @@ class ModelDescription:
 
 def batches_of(requests: Iterable[ScoreRequest]) -> Iterator[scoring_pb2.ScoreBatchRequest]:
     """Yield the messages of a batch: as many as its size needs."""
-    messages = [request.message() for request in requests]
+    check_requests(requests)
+    messages = [message_of(request) for request in requests]
     for run in runs((message.ByteSize() for message in messages), _BATCH):
         yield scoring_pb2.ScoreBatchRequest(requests=messages[run])
 
 
+def check_requests(requests: object) -> None:
+    """Refuse a single request where several are expected."""
+    arguments.check_many("requests", requests, f"several of {_REQUEST}")
+
+
+def message_of(request: ScoreRequest) -> scoring_pb2.ScoreRequest:
+    """Return the message of one request of a batch or a stream."""
+    if not isinstance(request, ScoreRequest):
+        raise InvalidRequest("a request", f"of type {type(request).__name__}", _REQUEST)
+    return request.message()
+
+
 def vector_request(model: str, event: Event, as_of: int | datetime | None) -> features_pb2.GetVectorRequest:
     """Return the message that asks for a vector."""
-    time = microseconds(as_of) if isinstance(as_of, datetime) else as_of
-    return features_pb2.GetVectorRequest(model=model, event=encode(event), as_of=time)
+    return features_pb2.GetVectorRequest(
+        model=arguments.text("model", model, MODEL_NAME),
+        event=encode(event),
+        as_of=None if as_of is None else arguments.moment("as_of", as_of),
+    )
 
 
 def prediction_of(response: scoring_pb2.ScoreResponse) -> Prediction:

@@ -9,12 +9,14 @@ from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
+from headrace.client import arguments
 from headrace.client.attempts import Attempts, CallRules
 from headrace.client.channels import AsyncConnection, Connection, StreamEnd
 from headrace.client.events import Event
 from headrace.client.failures import Peer
 from headrace.client.feeds import AsyncFeed, Feed
 from headrace.client.scores import (
+    MODEL_NAME,
     ModelDescription,
     ModelSummary,
     Prediction,
@@ -22,7 +24,9 @@ from headrace.client.scores import (
     ScoreRequest,
     Vector,
     batches_of,
+    check_requests,
     description_of,
+    message_of,
     outcome_of,
     prediction_of,
     summary_of,
@@ -136,7 +140,8 @@ class ScoringClient:
         Unavailable
             The scorer does not answer.
         """
-        feed = Feed((scoring_pb2.ScoreStreamRequest(request=request.message()) for request in requests), _WINDOW)
+        check_requests(requests)
+        feed = Feed((scoring_pb2.ScoreStreamRequest(request=message_of(request)) for request in requests), _WINDOW)
         attempts: Attempts | None = None
         try:
             while True:
@@ -199,7 +204,7 @@ class ScoringClient:
         Unavailable
             The scorer does not answer.
         """
-        request = models_pb2.DescribeModelRequest(model=model)
+        request = models_pb2.DescribeModelRequest(model=arguments.text("model", model, MODEL_NAME))
         return description_of(self._connection.call(self._models.DescribeModel, request, timeout))
 
     def close(self) -> None:
@@ -264,6 +269,7 @@ class AsyncScoringClient:
         self, requests: AsyncIterable[ScoreRequest] | Iterable[ScoreRequest]
     ) -> AsyncIterator[Prediction | HeadraceError]:
         """Ask questions as they come: see `ScoringClient.score_stream`; another task draws the requests."""
+        check_requests(requests)
         feed = AsyncFeed(_messages(requests), _WINDOW)
         attempts: Attempts | None = None
         try:
@@ -304,7 +310,7 @@ class AsyncScoringClient:
 
     async def describe_model(self, model: str, *, timeout: float | None = None) -> ModelDescription:
         """Return a model with its learner, features and quality: see `ScoringClient.describe_model`."""
-        request = models_pb2.DescribeModelRequest(model=model)
+        request = models_pb2.DescribeModelRequest(model=arguments.text("model", model, MODEL_NAME))
         return description_of(await self._connection.call(self._models.DescribeModel, request, timeout))
 
     async def close(self) -> None:
@@ -325,7 +331,7 @@ async def _messages(
 ) -> AsyncIterator[scoring_pb2.ScoreStreamRequest]:
     if isinstance(requests, AsyncIterable):
         async for request in requests:
-            yield scoring_pb2.ScoreStreamRequest(request=request.message())
+            yield scoring_pb2.ScoreStreamRequest(request=message_of(request))
     else:
         for request in requests:
-            yield scoring_pb2.ScoreStreamRequest(request=request.message())
+            yield scoring_pb2.ScoreStreamRequest(request=message_of(request))

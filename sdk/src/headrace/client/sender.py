@@ -40,6 +40,7 @@ def send(
     limit: int | None = None,
     final: bool = False,
     on_progress: Callable[[int], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> SendResult:
     """Send files to a stream, one after the other, each in its own order.
 
@@ -53,6 +54,9 @@ def send(
         Declare at the end that no event follows on this stream.
     on_progress
         Called with the number of events sent so far.
+    stop
+        Asked before each slice of events: once it returns true, no more is sent, and the result is that of the events
+        sent until then.
 
     Raises
     ------
@@ -67,14 +71,14 @@ def send(
     origins = Origins()
     sent = 0
     with IngestClient(address) as client, client.stream(decide=True) as target:
-        while run := list(islice(selection, _SLICE)):
+        while not (stopped := stop()) and (run := list(islice(selection, _SLICE))):
             for row in run:
                 origins.add(stream.name, row.rank, row.line)
             target.send(stream.name, [row.event for row in run])
             sent += len(run)
             if on_progress is not None:
                 on_progress(sent)
-        if final:
+        if final and not stopped:
             target.send(stream.name, (), end=True)
         result = target.finish()
     rejections = rejected_rows(result.rejections, sources, origins)

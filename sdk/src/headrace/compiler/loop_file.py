@@ -15,13 +15,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from headrace import declare
+from headrace.compiler.hidden_packages import hiding_file
 from headrace.compiler.loop_definition import compile_into
 from headrace.compiler.mistakes import Mistakes, mistake, words_of
 from headrace.declare.declaration import recording, snake_case
 from headrace.declare.models import Learner
 from headrace.declare.place import Place
 from headrace.definition import LoopDefinition
-from headrace.errors import DefinitionError, UnknownName
+from headrace.errors import DefinitionError, DefinitionErrors, UnknownName
 from headrace.wording import did_you_mean, instead_of
 
 if TYPE_CHECKING:
@@ -81,7 +82,14 @@ def load(path: Path | str) -> LoadedLoop:
     module.__file__ = str(file)
     with _importable(file.parent), recording() as declarations:
         _execute(file, module, mistakes)
-        compiled = compile_into(mistakes, vars(module), _default_name(file), declarations)
+        try:
+            compiled = compile_into(mistakes, vars(module), _default_name(file), declarations)
+        except (ImportError, AttributeError) as error:  # headrace imports more packages than the loop file
+            hiding = hiding_file(error, file)
+            if hiding is None:
+                raise
+            mistakes.add_error(Place(str(file), 1), _hidden(hiding, Place(str(file), 1)))
+            mistakes.raise_if_any()
     mistakes.raise_if_any()
     return LoadedLoop(file, compiled.definition, compiled.learners)
 
@@ -96,7 +104,8 @@ def _execute(file: Path, module: ModuleType, mistakes: Mistakes) -> None:
         raise
     except BaseException as error:  # user code may raise anything, even SystemExit
         place = _place_of(error, file)
-        mistakes.add_error(place, error if isinstance(error, DefinitionError) else _mistake_of(error, place))
+        for found in _definition_errors(error, place, file):
+            mistakes.add_error(place, found)
     finally:
         if before is None:
             del sys.modules[module.__name__]
@@ -123,6 +132,22 @@ def _is_written_below(folder: Path, file: str) -> bool:
     return "site-packages" not in path.relative_to(folder).parts
 
 
+def _definition_errors(error: BaseException, place: Place, file: Path) -> tuple[DefinitionError, ...]:
+    if isinstance(error, DefinitionErrors):
+        return error.errors
+    if isinstance(error, DefinitionError):
+        return (error,)
+    hiding = hiding_file(error, file)
+    return (_mistake_of(error, place) if hiding is None else _hidden(hiding, place),)
+
+
+def _hidden(file: Path, place: Place) -> DefinitionError:
+    """Return the mistake of a file that hides a package."""
+    name = file.parent.name if file.stem == "__init__" else file.stem
+    problem = f"{file} hides the package {name!r}: Python finds a file beside the loop first"
+    return mistake(place, "import", problem, "Rename it.")
+
+
 def _mistake_of(error: BaseException, place: Place) -> DefinitionError:
     message = words_of(error) or "no message"
     match error:
@@ -133,6 +158,8 @@ def _mistake_of(error: BaseException, place: Place) -> DefinitionError:
             return mistake(place, "syntax", f"{error.msg}: {line}", "Fix this line, or the one before it.")
         case ModuleNotFoundError():
             cure = f"Install {error.name!r}, or put its file beside the loop's."
+            if error.name == "river":
+                cure = 'Install it: pip install "headrace[loop]".'
             return mistake(place, "import", message, cure)
         case ImportError():
             return mistake(place, "import", message, _similar_import(message))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import ClassVar, Self
 
 from headrace.declare.place import Place
-from headrace.errors import DefinitionError
+from headrace.errors import DefinitionError, DefinitionErrors
+from headrace.wording import instead_of
 
 _recording: ContextVar[list[object] | None] = ContextVar("headrace_recording", default=None)
 
@@ -24,12 +26,27 @@ class Declaration:
     renamed_options: ClassVar[Mapping[str, str]] = {}
 
     def __new__(cls, *arguments: object, **options: object) -> Self:
-        """Refuse an option under its old name: Python's own error would not say the present one."""
-        for old, new in cls.renamed_options.items():
-            if old in options:
-                problem, cure = f"option {old} is called {new}", f"Write {new}= instead of {old}=."
-                raise DefinitionError(f"{Place.here()}: {cls.kind}", problem, cure)
+        """Refuse options under their old names: Python's own error would not say the present ones."""
+        if not cls.renamed_options.keys().isdisjoint(options):
+            errors = cls._wrong_options(options)
+            raise errors[0] if len(errors) == 1 else DefinitionErrors(errors)
         return super().__new__(cls)
+
+    @classmethod
+    def _wrong_options(cls, options: Iterable[str]) -> tuple[DefinitionError, ...]:
+        """Return the mistakes of all options of a call that there are not, so that they can be fixed in one go."""
+        names = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+        where = f"{Place.here()}: {cls.kind}"
+        errors = []
+        for option in options:
+            if new := cls.renamed_options.get(option):
+                problem, cure = f"option {option} is called {new}", f"Write {new}= instead of {option}=."
+                errors.append(DefinitionError(where, problem, cure))
+            elif option not in names:
+                errors.append(
+                    DefinitionError(where, f"there is no option {option}", instead_of(option, names, "options"))
+                )
+        return tuple(errors)
 
     def __init__(self, name: str | None, was: str | None = None) -> None:
         self.place = Place.here()

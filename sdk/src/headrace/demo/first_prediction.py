@@ -16,8 +16,8 @@ from headrace.runtime.pulsar.log_reader import LogReader
 from headrace.wire.tables import Predictions, decode_predictions
 from headrace.wire.topics import Topics
 
-#: Seconds between two looks at the topic, and for a last look at the end.
-_LOOK_S, _GRACE_S = 0.25, 5.0
+#: Seconds between two looks at the topic, and for a last look at the end; milliseconds that one look waits.
+_LOOK_S, _GRACE_S, _RECEIVE_MS = 0.05, 5.0, 200
 
 
 class FirstPrediction(threading.Thread):
@@ -65,7 +65,7 @@ class FirstPrediction(threading.Thread):
         while not self._ended.wait(_LOOK_S):
             reader = LogReader(client, topic)
             try:
-                payloads = reader.receive(timeout_ms=500).payloads
+                payloads = reader.receive(timeout_ms=_RECEIVE_MS).payloads
             finally:
                 reader.close()
             yield from (decode_predictions(self._model, payload) for payload in payloads if payload)

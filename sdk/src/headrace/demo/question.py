@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
-
-from headrace.demo.dataset import ASKED_BEFORE
-from headrace.demo.samples import MODEL
 from headrace.errors import Unavailable
 
-_FIELDS = ("carrier", "number", "origin", "dest", "tail", "distance")
-
-
-def question(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Return the JSON of a flight that would be announced just after the newest event of all."""
-    flights = tables["scheduled"]
-    flight = flights[flights["tail"].notna()].iloc[-1]
-    newest = max(events["at"].max() for events in tables.values() if len(events))
-    at = newest + pd.Timedelta(seconds=1)
-    clock = (at + ASKED_BEFORE).tz_convert("America/New_York").tz_localize(None)
-    event = {"at": at.isoformat(), "clock": clock.isoformat(), **{name: flight[name] for name in _FIELDS}}
-    return json.dumps(event)
+MODEL = "late_arrival"
 
 
 def command(event: str, data: Path) -> str:

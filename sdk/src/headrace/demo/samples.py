@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from headrace.demo.playback import Playing
+from headrace.demo.question import MODEL
 from headrace.embedded import RunningLoop
 from headrace.engine.quality import Point
 from headrace.errors import Unavailable
@@ -15,8 +16,6 @@ from headrace.runtime.redis.connection import connect_without_retries
 from headrace.runtime.redis.quality import QualityBoard, QualityReport
 from headrace.runtime.redis.status import ServiceStatus
 from headrace.wire.times import Inactive, WireTime
-
-MODEL = "late_arrival"
 
 _STALLED_S = 120.0
 

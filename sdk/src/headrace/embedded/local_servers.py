@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 from headrace.embedded import brokers
 from headrace.embedded.processes import HANGS, log_report
+from headrace.embedded.server_failures import write_failures
 from headrace.embedded.server_keeper import Keeper
-from headrace.embedded.servers import Broker, Server, Store
+from headrace.embedded.servers import PLATFORMS, Broker, Server, Store, platform
 from headrace.errors import InvalidRequest, Unavailable
 from headrace.wording import public_address, quoted
 
@@ -76,7 +77,14 @@ class Servers:
         self._redis_url = redis or ""
         self._say = say
         self._running = ExitStack()
-        self._keeper = Keeper(self.local, Path(data).absolute() / "logs", say, keeps)
+        self._data = Path(data).absolute()
+        self._keeper = Keeper(
+            self.local,
+            self._data / "logs",
+            say=say,
+            keeps=keeps,
+            on_failures=lambda failures: write_failures(self._data, failures),
+        )
         self._repairing = threading.Lock()
         self._repaired_at = -_REPAIR_EVERY_S
 
@@ -136,11 +144,14 @@ class Servers:
         for name, url in (("broker", self._pulsar_url), ("store", self._redis_url)):
             if url:
                 _knock(name, url)
+        if self.local and platform() != PLATFORMS[0]:
+            self._say(f"local servers are tested on {PLATFORMS[0]} alone, and this is {platform()}")
         if self.broker is not None and self.has_partitions:
             self._say("starting the official Apache Pulsar, which takes some seconds")
         with ExitStack() as starting:
             for server in self.local:
                 starting.enter_context(server)
+            write_failures(self._data, {})  # those of an earlier run
             self._keeper.start()
             starting.callback(self._keeper.stop)
             self._running = starting.pop_all()

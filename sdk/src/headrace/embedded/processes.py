@@ -246,7 +246,7 @@ class Worker:
             bind = f"{HOST}:{self._ports.last(self.instance) or 0}"
             self._child = Child(
                 self.instance,
-                [sys.executable, "-m", self._module, "--loop", str(self._surroundings.loop)],
+                [sys.executable, "-P", "-m", self._module, "--loop", str(self._surroundings.loop)],
                 log=self.log,
                 environment=self._surroundings.of(self.service, self.instance, bind),
             )

@@ -14,70 +14,22 @@ import msgspec
 from headrace.definition import LoopDefinition
 from headrace.embedded.data_directory import UP_LOCK, problems_of, replace_private, write_private
 from headrace.embedded.local_servers import Servers
-from headrace.embedded.locks import DirectoryLock, is_held
+from headrace.embedded.locks import DirectoryLock
 from headrace.embedded.processes import Report, Supervisor, Surroundings, log_report
 from headrace.embedded.schema_book import SchemaBook
+from headrace.embedded.server_failures import failure_text
+from headrace.embedded.up_file import UP_FILE, UpFile, data_directory
 from headrace.errors import NewerFormat, OlderFormat, Unavailable, Unreadable
 from headrace.runtime.pulsar.admin import Admin
 from headrace.runtime.pulsar.provisioning import provision
 from headrace.runtime.settings import ServiceSettings
 from headrace.wire import compiled_loop
-from headrace.wire.document import Document
 
 if TYPE_CHECKING:
     from headrace.runtime.redis.status import ServiceStatus
 
 #: Further variables for all services, or a function that returns those of an instance.
 Environment = Mapping[str, str] | Callable[[str], Mapping[str, str]]
-
-#: The default parent of a loop's state: ``.headrace/<loop>``.
-HOME = Path(".headrace")
-
-
-class UpFile(msgspec.Struct, kw_only=True):
-    """`up.json` in the data directory: how to reach a running loop.
-
-    `addresses` are the services' gRPC addresses, `pids` the processes by instance, both as of the start
-    (after a crash, the statuses in the store have the current ones); `pid` is that of the process
-    that keeps them all running. `partitioned` says whether the broker has partitioned topics.
-    """
-
-    loop: str
-    loop_file: str
-    pid: int
-    pulsar: str
-    pulsar_admin: str | None = None
-    namespace: str = "public/default"
-    redis: str
-    data: str
-    addresses: dict[str, str]
-    pids: dict[str, int]
-    partitioned: bool = True
-
-
-UP_FILE = Document[UpFile]("up", UpFile)
-
-
-def data_directory(loop: str) -> Path:
-    """Return the directory of a loop's state, unless `--data` or ``HEADRACE_DATA`` sets another."""
-    return Path(os.environ.get("HEADRACE_DATA") or HOME / loop)
-
-
-def read_up_file(data: Path) -> UpFile | None:
-    """Return how to reach the loop that runs on a data directory; None if none does.
-
-    Raises
-    ------
-    Unreadable
-        The loop runs by another version of headrace, or its file is damaged.
-    """
-    if not is_held(data / UP_LOCK):
-        return None  # ignore a file that a crash left behind
-    file = data / "up.json"
-    try:
-        return UP_FILE.decode(file.read_bytes(), str(file))
-    except FileNotFoundError:
-        return None  # still starting
 
 
 class DataRemoved(Unavailable):
@@ -154,7 +106,7 @@ class RunningLoop:
 
     def problems(self) -> list[str]:
         """Return the problems of its servers and of its data directory, each with the cure."""
-        failures = [f"the {name} has failed: it {why}" for name, why in self._servers.failures.items()]
+        failures = [failure_text(server, reason) for server, reason in self._servers.failures.items()]
         return [*failures, *problems_of(self.data)]
 
     def check_data(self) -> None:

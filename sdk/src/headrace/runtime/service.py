@@ -246,7 +246,7 @@ class Service(Generic[_Settings]):
         await app.start()
         if not self.stopping.is_set():
             await server.begin()
-            self.pace.wake()
+            self.pace.wake(at_once=True)  # `headrace up` waits for it
             _log.info("ready", address=server.address, loop=self.loop.name)
 
     def _report(self, app: App, server: Server) -> None:

@@ -66,7 +66,13 @@ class ScorerApp(App):
         cache.save(self._versions.offer_cached(cache.load()))
         self._sender = PredictionSender(client, topics, queue, lambda count: self._progress.count(logged=count))
         self._reader = VersionReader(
-            client, topics, self._versions, cache, on_change=service.pace.wake, failed=service.fail
+            client,
+            topics,
+            self._versions,
+            cache,
+            on_change=service.pace.wake,
+            on_caught_up=self._trial.start,
+            failed=service.fail,
         )
         self._stream = StreamScoring(
             client,

@@ -43,6 +43,10 @@ class VersionTrial:
         self._bytes = extra_bytes
         self._child: subprocess.Popen[bytes] | None = None
 
+    def start(self) -> None:
+        """Start the child, unless it runs: the first version then does not wait for its imports."""
+        self._running()
+
     def try_version(self, model: ModelDefinition, published: models_pb2.ModelVersion) -> None:
         """Load a version in the child, and score a few vectors with it.
 

@@ -6,8 +6,10 @@ import threading
 from typing import Any, cast
 
 import msgspec
+import pytest
 import redis
 
+from headrace.runtime.redis import status
 from headrace.runtime.redis.status import LIFE, PERIOD, QUIET, Heartbeat, Pace, ServiceStatus
 
 
@@ -81,6 +83,13 @@ def test_what_a_store_refused_is_written_with_the_next_beat() -> None:
 def test_something_that_happened_ends_a_quiet_wait() -> None:
     pace = Pace(quiet=3_600.0)
     threading.Timer(0.0, pace.wake).start()
+    assert pace.wait()
+
+
+def test_what_others_wait_for_ends_every_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "PERIOD", 3_600.0)
+    pace = Pace(quiet=3_600.0)
+    threading.Timer(0.0, lambda: pace.wake(at_once=True)).start()
     assert pace.wait()
 
 

@@ -246,6 +246,7 @@ class Pace:
     def __init__(self, quiet: float = QUIET) -> None:
         self._quiet = quiet
         self._change = threading.Event()
+        self._at_once = threading.Event()
         self._ended = threading.Event()
 
     @property
@@ -253,20 +254,23 @@ class Pace:
         """Whether the beats have ended."""
         return self._ended.is_set()
 
-    def wake(self) -> None:
-        """Note that something has happened, so that the next beat comes soon."""
+    def wake(self, at_once: bool = False) -> None:
+        """Note that something has happened, so that the next beat comes soon; `at_once` does not wait for `PERIOD`."""
         self._change.set()
+        if at_once:
+            self._at_once.set()
 
     def end(self) -> None:
         """End the waiting permanently."""
         self._ended.set()
-        self._change.set()
+        self.wake(at_once=True)
 
     def wait(self) -> bool:
         """Wait until a beat is due; return False once the beats have ended."""
-        if not self._ended.wait(PERIOD):
+        if not self._at_once.wait(PERIOD):
             self._change.wait(self._quiet - PERIOD)
         # Clear before the beat: the next beat reports what happens during this one.
+        self._at_once.clear()
         self._change.clear()
         return not self.ended
 

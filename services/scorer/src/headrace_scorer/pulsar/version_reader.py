@@ -28,6 +28,8 @@ class VersionReader(LogThread):
     ----------
     on_change
         Called when there may be a new version.
+    on_caught_up
+        Called by the thread whenever it has taken everything that the topic holds.
 
     Attributes
     ----------
@@ -45,10 +47,12 @@ class VersionReader(LogThread):
         cache: VersionCache,
         *,
         on_change: Callable[[], None],
+        on_caught_up: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         super().__init__("versions", failed)
         self._on_change = on_change
+        self._on_caught_up = on_caught_up
         self._cache = cache
         self._client = client
         self._topic = topics.models
@@ -89,6 +93,7 @@ class VersionReader(LogThread):
         with self._confirming:
             self._confirmed = asked
             self._confirming.notify_all()
+        self._on_caught_up()
 
     def _pass_over(self, message: WrongMessage) -> None:
         pass_over(message)
