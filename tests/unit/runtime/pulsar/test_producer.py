@@ -66,7 +66,7 @@ def test_a_producer_is_closed_after_a_failure(write: Callable[[Any], None], fail
     assert broker.calls[-1] == "close"
 
 
-def test_durable_messages_do_not_fail_with_the_closing_of_their_producer() -> None:
+def test_a_failed_close_after_the_flush_is_no_error() -> None:
     broker: Any = Broker({"close"})
     with temporary_producer(broker, "topic") as producer:
         producer.send(b"")
