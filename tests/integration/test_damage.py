@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -166,3 +167,42 @@ def test_damaged_state_stops_its_own_work_alone_and_is_made_again(shop: Shop) ->
         seconds=60,
     )
     assert shop.running.pids == pids
+
+
+def test_wrong_types_in_a_running_loop_are_remade_by_a_backfill(shop: Shop) -> None:
+    shop.send("sold", [0, 10, 20])
+    shop.send("asked", [25])
+    assert shop.vectors(1) == {"25": 3.0}
+    store = store_of(shop)
+    # The state of a partition is written after the vectors.
+    until(lambda: store.keys("headrace:{shop:fold:*}:ids"), lambda found: len(found) == 2)
+    pids, began = dict(shop.running.pids), time.time()
+    for key in store.scan_iter("headrace:*"):
+        if b":status:" not in key:
+            make_wrong(store, key)
+    shop.send("sold", [30])
+    shop.send("asked", [35])
+    until(partial(notes, shop), lambda found: all(f"{{shop:fold:{name}:0}}" in found for name in ("asked", "sold")))
+    assert "headrace backfill --again" in notes(shop)
+    # The status of a process that stops reporting remains for a while.
+    until(
+        lambda: {status.service for status in shop.running.status() if status.updated_at > began},
+        lambda found: found >= {"ingest", "feature", "learner", "scorer"},
+    )
+    assert run(["backfill", "--again", "--data", str(shop.running.data)]) == 0
+    assert until(lambda: shop.vectors(1), partial(contains, "35"), seconds=60)["35"] == 4.0
+    until(partial(notes, shop), lambda found: "cannot be read" not in found, seconds=60)
+    assert shop.running.pids == pids
+
+
+def make_wrong(store: redis.Redis, key: bytes) -> None:
+    is_text = store.type(key) == b"string"
+    store.delete(key)
+    if is_text:
+        store.lpush(key, "junk")
+    else:
+        store.set(key, "junk")
+
+
+def notes(shop: Shop) -> str:
+    return "; ".join(status.note for status in shop.running.status())

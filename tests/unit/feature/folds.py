@@ -135,6 +135,9 @@ class Partitions:
         self._world.views[partition] = frozenset(views)
         return self._world.epochs[partition]
 
+    def rebuilding(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, tuple[Position, Position]]:
+        return {}
+
     def owner_reports(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, OwnerReport | None]:
         return {partition: self._report(partition) for partition in partitions}
 
@@ -158,6 +161,10 @@ class Rows:
             rows_id: {key: rows[rows_id, key] for key in keys if (rows_id, key) in rows}
             for rows_id, keys in needed.items()
         }
+
+    def discard(self, rows: RowsId, key: str, state: bytes) -> None:
+        if self._world.rows.get((rows, key)) == state:
+            del self._world.rows[rows, key]
 
     def write(self, writes: Sequence[Write], what: str, epoch: int) -> None:
         for rows_id, states in writes:

@@ -495,6 +495,26 @@ def test_rows_from_before_a_backfill_of_a_running_loop_are_not_gone_on_with(begu
     assert state(world) == state(plain)
 
 
+def test_an_empty_row_is_damaged_even_after_a_backfill() -> None:
+    """The store returns empty rows for a key of another type; no epoch says that they count as lost."""
+    definition, events = loop(), logs(timeline(), 1)
+    plain, world = undisturbed(definition, events), World()
+    drive(world, definition, events)
+    out = Progress(emitted=world.progress[A].emitted)
+    Partitions(world).restart(A, 0, out, Position(24, 0, -1), views=view_names(definition, A.stream), lost=True)
+    drive(world, definition, events)
+    world.rows[RowsId("asked", 0), "p"] = b""
+    fold = worker(world, definition)
+    fold.take_over(A)
+    fold.take_over(B)
+    epoch, at = world.epochs[A], START + 10**6 * SECOND
+    feed(fold, A, [(10**6, Event("a", "last", at, "p", 1.0))], at)
+    fold.step()
+    assert not fold.owns(A, epoch)
+    drive(world, definition, events)
+    assert state(world) == state(plain)
+
+
 def test_a_partition_rests_only_when_all_of_it_is_out() -> None:
     fold = worker(World(), loop())
     assert not fold.is_idle(A)

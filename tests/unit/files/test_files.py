@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import random
 import string
 import tracemalloc
 from collections.abc import Callable
@@ -248,6 +249,12 @@ def test_wrong_values_of_parquet_are_told_with_their_row(tmp_path: Path) -> None
             StreamCodec(STREAM).canonical(event)
 
 
+@pytest.mark.parametrize(("name", "encode"), [("a.jsonl", as_json_lines), ("a.parquet", as_parquet)])
+def test_an_empty_id_is_refused(tmp_path: Path, name: str, encode: Callable[[list[dict[str, Any]]], bytes]) -> None:
+    found = faults(write(tmp_path, name, encode([GOOD, GOOD | {"flight": ""}])))
+    assert [(field, value) for _, field, value in found] == [("flight", '""')]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
@@ -264,6 +271,14 @@ def test_wrong_values_of_parquet_are_told_with_their_row(tmp_path: Path) -> None
         ),
         ("a.csv", "flight,at,delay\n".encode("utf-16-be"), "UTF-16 without a mark of its byte order"),
         ("a.json", b' \n[{"flight": "UA1"}]', r"a JSON array, expected JSON Lines, .*: jq -c '\.\[\]' converts it"),
+        (
+            "a.jsonl",
+            json.dumps(GOOD, indent=2).encode(),
+            r"JSON with an object over several lines, expected JSON Lines, .*: jq -c \. converts it",
+        ),
+        ("a", b'\n{"flight": "UA1",\r\n"at": 1}', "JSON with an object over several lines"),
+        ("a.csv", random.Random(7).randbytes(2_000), "no text, expected CSV, JSON Lines or Parquet"),
+        ("a.jsonl", random.Random(8).randbytes(2_000), "no text, expected CSV, JSON Lines or Parquet"),
         ("a.csv.gz", gzip.compress(gzip.compress(b"x", mtime=0), mtime=0), "gzip inside of gzip"),
         ("a.csv.gz", b"\x1f\x8bno gzip", "not readable .* expected a whole gzip file"),
         ("a.gz", gzip.compress(b"\0" * 257 + b"ustar", mtime=0), "a tar archive"),

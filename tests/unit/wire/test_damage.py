@@ -95,12 +95,11 @@ def test_a_header_with_a_wrong_field_is_refused_though_its_checksum_is_right(fie
 
 
 def test_a_newer_format_names_the_version_that_reads_it() -> None:
-    sealed = bytearray(frame.seal(frame.Kind.JOIN, b""))
-    sealed[3:6] = bytes((2, 1, 4))
+    sealed = _newer_frame(b"body")
     stored = bytearray(row())
     stored[FENCE_BYTES : FENCE_BYTES + 3] = bytes((2, 1, 4))
     newer = {
-        "frame": lambda: frame.unseal(frame.Kind.JOIN, bytes(sealed), "x"),
+        "frame": lambda: frame.unseal(frame.Kind.JOIN, sealed, "x"),
         "document": lambda: document.unseal("loop", b'{"format":2,"version":"1.4","colour":"red"}', "x"),
         "header": lambda: read_envelope({"format": "2", "version": "1.4"}, b"", "x"),
         "row": lambda: read_row(_resealed(bytes(stored))),
@@ -108,6 +107,25 @@ def test_a_newer_format_names_the_version_that_reads_it() -> None:
     for read in newer.values():
         with pytest.raises(NewerFormat, match=r"format 2.*headrace 1\.4"):
             read()
+
+
+@given(st.binary(min_size=14, max_size=60))
+def test_junk_that_begins_like_a_frame_is_damaged_not_newer(junk: bytes) -> None:
+    with pytest.raises(Unreadable) as raised:
+        frame.unseal(frame.Kind.JOIN, b"HR" + junk, "x")
+    assert type(raised.value) is Unreadable
+
+
+def test_a_damaged_frame_of_a_newer_format_is_damaged() -> None:
+    for damaged in (_newer_frame(b"body")[:-1], _newer_frame(b"body")[:-1] + b"x"):
+        with pytest.raises(Unreadable) as raised:
+            frame.unseal(frame.Kind.JOIN, damaged, "x")
+        assert type(raised.value) is Unreadable
+
+
+def _newer_frame(body: bytes) -> bytes:
+    head = b"HR" + bytes((frame.Kind.JOIN, 2, 1, 4)) + bytes(2) + len(body).to_bytes(4, "big")
+    return head + zlib.crc32(head + body).to_bytes(4, "big") + body
 
 
 def test_a_format_without_a_number_says_how_to_upgrade() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from headrace.definition import FieldType, StreamDefinition
+from headrace.engine.events.codec import empty_id
 from headrace.engine.events.timestamps import counts_micros, in_january_1970
 from headrace.errors import InvalidEvent, all_of
 from headrace.files.rows import Fault, Rows
@@ -34,7 +35,7 @@ def encode_columns(
         Returns the text of a row, for values that cannot be JSON.
     """
     errors_by_row: dict[int, list[InvalidEvent]] = {}
-    for _, faulty in columns.values():
+    for _, faulty in (*columns.values(), ([], _empty_ids(stream, columns))):
         for index, error in faulty.items():
             errors_by_row.setdefault(index, []).append(error)
     faults = {index: all_of(errors) for index, errors in errors_by_row.items()}
@@ -45,6 +46,13 @@ def encode_columns(
     rows = Rows(events, [None if index in untimed else time for index, time in enumerate(times)], list(lines))
     rows.faults = [Fault(path, lines[index], faults[index]) for index in sorted(faults)]
     return rows
+
+
+def _empty_ids(stream: StreamDefinition, columns: Mapping[str, Column]) -> dict[int, InvalidEvent]:
+    values, faults = columns.get(stream.id, ([], {}))
+    if "" not in values:
+        return {}
+    return {index: empty_id(stream.id) for index, value in enumerate(values) if value == "" and index not in faults}
 
 
 def _as_sent(stream: StreamDefinition, name: str, column: Column) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import shutil
 import tempfile
@@ -35,6 +36,11 @@ _OTHERS = {
 }
 #: How many first bytes are examined for the encoding, and for the kind of JSON.
 _START = 512
+#: Control characters that texts contain.
+_BLANKS = b"\t\n\v\f\r\x1b"
+_CONTROLS = bytes(code for code in range(32) if code not in _BLANKS)
+#: A text has at most one control character among as many bytes.
+_RARE = 20
 _EXTENSIONS: dict[str, _Reader] = {
     ".csv": read_csv,
     ".json": read_json_lines,
@@ -103,9 +109,20 @@ def _kind(file: IO[bytes], path: Path, suffix: str, stack: ExitStack) -> tuple[I
     reader = _EXTENSIONS.get(suffix)
     if reader is None:
         reader = read_json_lines if start.removeprefix(_BOM).lstrip().startswith((b"{", b"[")) else read_csv
-    if reader is read_json_lines and start.removeprefix(_BOM).lstrip().startswith(b"["):
-        raise InvalidRequest(str(path), "a JSON array", "JSON Lines, an object a line: jq -c '.[]' converts it")
+    if reader is read_json_lines:
+        _refuse_other_json(start.removeprefix(_BOM).lstrip(), path)
     return file, reader
+
+
+def _refuse_other_json(start: bytes, path: Path) -> None:
+    if start.startswith(b"["):
+        raise InvalidRequest(str(path), "a JSON array", "JSON Lines, an object a line: jq -c '.[]' converts it")
+    first, _, following = start.partition(b"\n")
+    # After a damaged line of JSON Lines, the next line is an object again.
+    is_open = first.rstrip().endswith((b"{", b"[", b",", b":"))
+    if is_open and following.strip() and not following.lstrip().startswith(b"{"):
+        cure = "JSON Lines, an object a line: jq -c . converts it"
+        raise InvalidRequest(str(path), "JSON with an object over several lines", cure)
 
 
 def _foreign(start: bytes) -> tuple[str, str]:
@@ -119,7 +136,19 @@ def _foreign(start: bytes) -> tuple[str, str]:
         return "a tar archive", "tar -x unpacks it"
     if start[1:2] == b"\0" or start[:1] == b"\0":
         return "UTF-16 without a mark of its byte order", "iconv -f UTF-16LE -t UTF-8, or UTF-16BE, converts it"
+    if _is_binary(start):
+        return "no text", "a file of another format may have the wrong name"
     return "", ""
+
+
+def _is_binary(start: bytes) -> bool:
+    """Return whether bytes are no text in any encoding: not UTF-8, and with many control characters."""
+    controls = len(start) - len(start.translate(None, _CONTROLS))
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return _RARE * controls > len(start)
+    return False
 
 
 def _starts(file: IO[bytes], magic: bytes) -> bool:

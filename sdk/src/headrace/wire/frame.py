@@ -1,7 +1,8 @@
 """The frame of binary values in the store and in files: a header of 16 bytes, then the body.
 
 The header: `HR`, the kind, the format, the version of headrace that reads it (major, minor), two zero bytes, the length
-of the body, and the CRC-32 of everything before it and of the body.
+of the body, and the CRC-32 of everything before it and of the body. Each later format has the same header, so a reader
+tells a newer format from damage by the checksum.
 """
 
 from __future__ import annotations
@@ -65,12 +66,12 @@ def unseal(kind: Kind, data: bytes, subject: str) -> bytes:
     if len(data) < HEADER_BYTES:
         raise Unreadable(subject, f"it has {len(data)} bytes, less than its header of {HEADER_BYTES}")
     _, code, number, major, minor, _, length = _HEAD.unpack_from(data)
-    check_format(subject, number, version_text((major, minor)))
     if length != len(data) - HEADER_BYTES:
         raise Unreadable(subject, f"it has {len(data) - HEADER_BYTES} bytes, and its header says {length}")
     body = data[HEADER_BYTES:]
     if _CRC.unpack_from(data, _HEAD.size)[0] != zlib.crc32(body, zlib.crc32(data[: _HEAD.size])):
         raise Unreadable(subject, "its bytes do not have the checksum of its header")
+    check_format(subject, number, version_text((major, minor)))
     if code != kind:
         raise Unreadable(subject, f"it is of kind {code}, not {kind}")
     return body

@@ -95,7 +95,7 @@ class RowMemory:
         owner = self._ownership.owner_of(rows)
         keys: list[str] = []
         for key, state in states.items():
-            if epoch_of(state) < owner.oldest_epoch:
+            if state and epoch_of(state) < owner.oldest_epoch:  # an empty row is damaged, whoever wrote it
                 continue
             try:
                 row_set.add(key, state)

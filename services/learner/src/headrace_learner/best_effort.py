@@ -15,4 +15,4 @@ def attempt(action: Callable[[], Any]) -> None:
     try:
         action()
     except Exception as error:
-        _log.warning("message_skipped", reason=repr(error))
+        _log.warning("best_effort_failed", reason=repr(error))

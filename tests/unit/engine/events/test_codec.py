@@ -67,6 +67,12 @@ BAD = {
     "a time in nanoseconds": (event(at=1_700_000_000 * 10**9), "at", str(1_700_000_000 * 10**9), TIME),
     "letters beyond ASCII": (event(delay="héß"), "delay", '"héß"', "a finite number"),
     "half a surrogate pair": (event(flight="\ud800"), "flight", '"\\ud800"', "a string"),
+    "an empty id": (
+        event(flight=""),
+        "flight",
+        '""',
+        'an id that is not empty; for events without ids, declare id="content"',
+    ),
     "a list": (b"[1]", "", "[1]", "a JSON object"),
     "oversized": (event(flight="x" * 500), "", f"{len(event(flight='x' * 500))} bytes long", "at most 500 bytes"),
 }
@@ -134,7 +140,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 times = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)
 records = st.fixed_dictionaries(
     {
-        "flight": st.text(max_size=8),
+        "flight": st.text(min_size=1, max_size=8),
         "at": times,
         "tail": st.none() | st.text(max_size=8),
         "delay": finite,

@@ -192,27 +192,39 @@ class StreamCodec:
 
     def _explain(self, event: bytes, form: str | None) -> Any:
         """Read an event field by field: it is valid in a laxer form, or this raises all that is wrong."""
-        return self._record(**_read_all(self.stream.given, _object(event), form))
+        return self._record(**_read_all(self.stream.given, _object(event), form, identity=self.stream.id))
 
 
 def _struct_field(stream: StreamDefinition, field: Field) -> Any:
     kind: Any = PYTHON[field.type]
+    if field.name == stream.id and field.type is FieldType.STRING and field in stream.given:
+        kind = Annotated[str, msgspec.Meta(min_length=1)]
     if field.optional:
         return (field.name, kind | None, None)
     return (field.name, kind) if field in stream.given else (field.name, kind, "")
 
 
-def _read_all(fields: Sequence[Field], document: Mapping[str, Any], form: str | None) -> dict[str, Any]:
+def _read_all(
+    fields: Sequence[Field], document: Mapping[str, Any], form: str | None, *, identity: str = ""
+) -> dict[str, Any]:
+    """Read fields of a document; `identity` names the one that must not be empty."""
     values: dict[str, Any] = {}
     errors: list[InvalidEvent] = []
     for field in fields:
         try:
             values[field.name] = read_value(field, document.get(field.name, msgspec.UNSET), form)
+            if field.name == identity and values[field.name] == "":
+                raise empty_id(identity)
         except InvalidEvent as error:
             errors.append(error)
     if errors:
         raise all_of(errors)
     return values
+
+
+def empty_id(field: str) -> InvalidEvent:
+    """Return the error of an event with an empty id: all such events would count as one."""
+    return InvalidEvent(field, '""', 'an id that is not empty; for events without ids, declare id="content"')
 
 
 def _object(event: bytes) -> Mapping[str, Any]:

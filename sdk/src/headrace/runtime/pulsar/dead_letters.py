@@ -19,7 +19,7 @@ from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.connection import partitions
 from headrace.runtime.pulsar.dead_letter_writer import MAX_EVENT
 from headrace.runtime.pulsar.log_reader import LogReader
-from headrace.runtime.pulsar.producer import Producer
+from headrace.runtime.pulsar.producer import temporary_producer
 from headrace.v1.dead_letter_pb2 import DeadLetter
 from headrace.wire.envelope import Envelope, has_header, read_envelope
 from headrace.wire.message import Message
@@ -114,12 +114,10 @@ class DeadLetterLog:
         Unavailable
             The broker does not answer.
         """
-        producer = Producer(self._client, self.topics.dead_letters)
-        for position, outcome in outcomes.items():
-            mark = Envelope(retried=format_position(position), outcome=outcome)
-            producer.send(b"", properties=mark.properties(b""))
-        producer.flush()
-        producer.close()
+        with temporary_producer(self._client, self.topics.dead_letters) as producer:
+            for position, outcome in outcomes.items():
+                mark = Envelope(retried=format_position(position), outcome=outcome)
+                producer.send(b"", properties=mark.properties(b""))
 
     def _messages(self) -> Iterator[Message]:
         for physical in partitions(self._client, self.topics.dead_letters):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import repeat
 from typing import Any
 
@@ -24,10 +25,27 @@ def _hint(error: Exception) -> str:
 
 def wake(client: pulsar.Client, topic: str) -> None:
     """Send an empty message, with which the owner chosen by the broker takes over a physical topic's partition."""
+    with temporary_producer(client, topic) as producer:
+        producer.send(b"", properties={WAKE: "1"})
+
+
+@contextmanager
+def temporary_producer(client: pulsar.Client, topic: str) -> Iterator[Producer]:
+    """Yield a producer of a few messages, which are durable at the end of the context; close it in any case.
+
+    Raises
+    ------
+    TooLarge, Unavailable
+        As in `Producer`.
+    """
     producer = Producer(client, topic)
-    producer.send(b"", properties={WAKE: "1"})
-    producer.flush()
-    producer.close()
+    try:
+        yield producer
+        producer.flush()
+    finally:
+        # Nothing depends on it: the messages are durable by now, or have failed.
+        with suppress(pulsar.PulsarException):
+            producer.close()
 
 
 class Producer:

@@ -14,7 +14,7 @@ import structlog
 from headrace.errors import Unreadable
 from headrace.runtime.clock import wall_clock
 from headrace.runtime.pulsar.log_reader import LogReader
-from headrace.runtime.pulsar.producer import Producer
+from headrace.runtime.pulsar.producer import temporary_producer
 from headrace.wire.document import Document
 from headrace.wire.position import Position
 
@@ -75,12 +75,8 @@ def write_skip(client: pulsar.Client, topic: str, skip: Skip) -> None:
     Unavailable
         The broker does not answer.
     """
-    producer = Producer(client, topic)
-    try:
+    with temporary_producer(client, topic) as producer:
         producer.send(encode_skip(skip), key=f"{skip.model}:{skip.question}")
-        producer.flush()
-    finally:
-        producer.close()
 
 
 def skips_in(payloads: Iterable[bytes], positions: Iterable[Position], model: str) -> list[Skip]:

@@ -14,7 +14,7 @@ import structlog
 
 from headrace.definition import StreamDefinition
 from headrace.errors import InvalidEvent, LateEvent, Unreadable
-from headrace.runtime.redis.connection import store_errors
+from headrace.runtime.redis.connection import readable_replies
 from headrace.runtime.redis.fences import fold_work, state_key
 from headrace.wire.frame import Kind, Packed
 from headrace.wire.position import START, Position
@@ -161,9 +161,7 @@ class DecisionBoard:
         pipe = self._store.pipeline(transaction=False)
         for partition in range(stream.partitions):
             pipe.hget(state_key(self._loop, fold_work(stream.name, partition)), "decisions")
-        with store_errors():
-            states = pipe.execute()
         tally = Tally()
-        for data in states:
+        for data in readable_replies(pipe):
             tally = tally.merged(decode(data or b"").calls.get(call, Tally()))
         return tally

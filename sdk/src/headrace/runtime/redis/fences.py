@@ -8,12 +8,17 @@ from __future__ import annotations
 import redis
 
 from headrace.errors import Fenced
-from headrace.runtime.redis.connection import store_errors
+from headrace.runtime.redis.connection import readable_replies, store_errors
+
+#: The beginning of a script that only the owner may run: for another process, it returns 0. It compares the epoch as
+#: text, because Lua's numbers lose integers over 2^53. An epoch of another type is nobody's.
+CHECK_EPOCH = "if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end"
 
 #: The beginning of a script that becomes the owner, with an epoch that is newer than `ARGV[1]`, too. Epochs are
-#: numbers, because no work changes its owner 2^53 times. An invalid epoch counts as lost.
+#: numbers, because no work changes its owner 2^53 times. An invalid epoch, or one of another type, counts as lost.
 RAISE_EPOCH = """
-local last = tonumber(redis.call('GET', KEYS[1]) or '')
+local stored = redis.pcall('GET', KEYS[1])
+local last = type(stored) == 'string' and tonumber(stored)
 if not last or last ~= last or last < 0 or last >= 2^53 then
   local now = redis.call('TIME')
   last = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -51,8 +56,9 @@ class Fences:
         Fenced
             Another process has taken over the work.
         """
-        with store_errors():
-            current = self._store.get(fence_key(self._loop, work))
+        pipe = self._store.pipeline(transaction=False)
+        pipe.get(fence_key(self._loop, work))
+        (current,) = readable_replies(pipe)
         if current is None or current != str(epoch).encode():
             raise Fenced(work, epoch)
 

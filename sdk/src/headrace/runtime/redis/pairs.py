@@ -10,7 +10,7 @@ making and sending it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -19,15 +19,15 @@ import redis
 
 from headrace.engine.kernel.join import NOTHING, Entry, Index, Rule, Weight, places, sort_key
 from headrace.errors import Fenced, NewerFormat, OlderFormat, Unreadable
-from headrace.runtime.redis.connection import REMAKE, store_errors
-from headrace.runtime.redis.fences import RAISE_EPOCH, Fences, fence_key
+from headrace.runtime.redis.connection import REMAKE, typed_keys
+from headrace.runtime.redis.fences import CHECK_EPOCH, RAISE_EPOCH, Fences, fence_key
 from headrace.wire.frame import Kind, Packed
 from headrace.wire.position import Position
 from headrace.wire.times import WireTime
 
 # ARGV: epoch, state; then for the entries, the ids and each order: how many to remove, these; how many to add, these.
-_SAVE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+_SAVE = f"""
+{CHECK_EPOCH}
 redis.call('SET', KEYS[2], ARGV[2])
 local at = 3
 for key = 3, #KEYS do
@@ -55,8 +55,8 @@ for key = 3, #KEYS do redis.call('DEL', KEYS[key]) end
 return epoch
 """
 
-_CLEAR = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+_CLEAR = f"""
+{CHECK_EPOCH}
 redis.call('SET', KEYS[2], ARGV[2])
 for key = 3, #KEYS do redis.call('DEL', KEYS[key]) end
 return 1
@@ -67,8 +67,8 @@ _LOAD = 500
 
 
 # ARGV: epoch; a text to remove entries (of a hash), or '' to remove places (of a sorted set); then their names.
-_FORGET = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+_FORGET = f"""
+{CHECK_EPOCH}
 for i = 3, #ARGV do redis.call(ARGV[2] == '' and 'ZREM' or 'HDEL', KEYS[2], ARGV[i]) end
 return 1
 """
@@ -171,6 +171,8 @@ class PairStore:
         names = (":state", ":waiting", ":ids", *(f":{index}" for index in Index))
         self._keys = [epoch, *(epoch.replace(":epoch", name) for name in names)]
         self._orders = dict(zip(Index, self._keys[4:], strict=True))
+        types = ("string", "string", "hash", "hash", *("zset" for _ in Index))
+        self._types = dict(zip(self._keys, types, strict=True))
         self._save_script = store.register_script(_SAVE)
         self._restart_script = store.register_script(_RESTART)
         self._clear_script = store.register_script(_CLEAR)
@@ -198,7 +200,7 @@ class PairStore:
         beyond
             The newest epoch in the examples log: the new epoch is greater, even if the store has forgotten that one.
         """
-        with store_errors():
+        with self._typed_keys():
             return int(self._restart_script(keys=self._keys, args=[beyond, _STATE.encode(state)]))
 
     def take_over(self) -> tuple[int, JoinState]:
@@ -210,7 +212,7 @@ class PairStore:
             The state is damaged, or of another format. The caller is the owner nevertheless.
         """
         epoch = self._fences.acquire(self._work)
-        with store_errors():
+        with self._typed_keys():
             data: bytes | None = self._store.get(self._keys[1])  # type: ignore[assignment]
         subject = f"the state of {self._work}"
         if data is None:
@@ -233,7 +235,7 @@ class PairStore:
 
         Invalid entries, which no owner wrote, are left out.
         """
-        with store_errors():
+        with self._typed_keys():
             fields: dict[bytes, bytes] = self._store.hgetall(self._keys[3])  # type: ignore[assignment]
         ids: list[tuple[int, int, str]] = []
         for name, time in fields.items():
@@ -251,7 +253,7 @@ class PairStore:
         pipe = self._store.pipeline(transaction=False)
         for start in range(0, len(names), _LOAD):
             pipe.hmget(self._keys[2], names[start : start + _LOAD])
-        with store_errors():
+        with self._typed_keys():
             values = [entry for part in pipe.execute() for entry in part]
         loaded = Loaded({}, {})
         for name, data in zip(names, values, strict=True):
@@ -273,7 +275,7 @@ class PairStore:
         removed: list[tuple[str, str, list[str | bytes]]] = [("entries", self._keys[2], list(names))]
         removed += [("", self._orders[index], list(items)) for index, items in places.items()]
         for kind, key, members in removed:
-            with store_errors():
+            with self._typed_keys():
                 done = not members or self._forget_script(keys=[self._keys[0], key], args=[epoch, kind, *members])
             if not done:
                 raise Fenced(self._work, epoch)
@@ -283,13 +285,13 @@ class PairStore:
         pipe = self._store.pipeline(transaction=False)
         for index, time in times.items():
             pipe.zrangebylex(self._orders[index], "-", b"(" + sort_key(time), 0, limit)
-        with store_errors():
+        with self._typed_keys():
             results = pipe.execute()
         return dict(zip(times, results, strict=True))
 
     def due(self, begin: int, end: int) -> int:
         """Return the number of open questions that are decided between two watermarks."""
-        with store_errors():
+        with self._typed_keys():
             count = self._store.zlexcount(
                 self._orders[Index.OPEN],
                 b"[" + sort_key(begin),
@@ -306,7 +308,7 @@ class PairStore:
             Another process has taken over the join.
         """
         state.epoch = epoch
-        with store_errors():
+        with self._typed_keys():
             done = self._clear_script(keys=self._keys, args=[epoch, _STATE.encode(state)])
         if not done:
             raise Fenced(self._work, epoch)
@@ -347,10 +349,13 @@ class PairStore:
                 added[index].append(place)
         for index in Index:
             arguments += (len(removed[index]), *removed[index], len(added[index]), *added[index])
-        with store_errors():
+        with self._typed_keys():
             done = self._save_script(keys=self._keys, args=arguments)
         if not done:
             raise Fenced(self._work, epoch)
+
+    def _typed_keys(self) -> AbstractContextManager[None]:
+        return typed_keys(self._store, self._types)
 
 
 def _add_hash(arguments: list[int | str | bytes], fields: Mapping[str, bytes | int | None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import NamedTuple
 
 import msgspec
@@ -12,16 +12,15 @@ import redis
 from headrace.definition import LoopDefinition
 from headrace.engine.kernel.partition import PartitionId, Progress, Reached
 from headrace.errors import Fenced, NewerFormat, OlderFormat, Unreadable
-from headrace.runtime.redis.connection import REMAKE, store_errors
-from headrace.runtime.redis.fences import RAISE_EPOCH, Fences, fence_key, fold_work
+from headrace.runtime.redis.connection import REMAKE, readable_replies, store_errors, typed_keys
+from headrace.runtime.redis.fences import CHECK_EPOCH, RAISE_EPOCH, Fences, fence_key, fold_work
 from headrace.wire.formats import without_format
 from headrace.wire.frame import Kind, Packed, seal, unseal
 from headrace.wire.position import START, Position
 from headrace.wire.times import WireTime, from_wire, to_wire
 
-# Compare the epoch as text: Lua's numbers lose integers over 2^53.
-_SAVE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+_SAVE = f"""
+{CHECK_EPOCH}
 redis.call('HSET', KEYS[2], 'saved', ARGV[2], 'emitted', ARGV[3])
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[2], 'decisions', ARGV[6]) end
 for i = 7, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i], ARGV[i + 1]) end
@@ -29,8 +28,8 @@ redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[4])
 redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(ARGV[5]))
 return 1
 """
-_EMITTED = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+_EMITTED = f"""
+{CHECK_EPOCH}
 redis.call('HSET', KEYS[2], 'emitted', ARGV[2])
 return 1
 """
@@ -38,11 +37,11 @@ return 1
 
 _RESTART = f"""
 {RAISE_EPOCH}
-local floor = redis.call('HGET', KEYS[2], 'floor')
+local floor = redis.pcall('HGET', KEYS[2], 'floor')
 if ARGV[5] == '1' then floor = string.format('%d', epoch) end
 redis.call('DEL', KEYS[2], KEYS[3])
 redis.call('HSET', KEYS[2], 'saved', ARGV[2], 'emitted', ARGV[3], 'goal', ARGV[4])
-if floor then redis.call('HSET', KEYS[2], 'floor', floor) end
+if type(floor) == 'string' then redis.call('HSET', KEYS[2], 'floor', floor) end
 return epoch
 """
 
@@ -138,7 +137,7 @@ class PartitionStore:
         """
         _, state, ids = self._keys(partition)
         epoch = self._fences.acquire(_work(partition))
-        with store_errors():
+        with self._typed_keys(partition):
             fields: dict[bytes, bytes] = self._store.hgetall(state)  # type: ignore[assignment]
             times: list[tuple[bytes, float]] = self._store.zrange(ids, 0, -1, withscores=True)  # type: ignore[assignment]
         saved = _read_state(fields, partition)
@@ -154,8 +153,9 @@ class PartitionStore:
 
     def views(self, partition: PartitionId) -> frozenset[str] | None:
         """Return the views whose rows a partition holds; None if it has had no owner, or its state is unreadable."""
-        with store_errors():
-            data: bytes | None = self._store.hget(self._keys(partition)[1], "saved")  # type: ignore[assignment]
+        pipe = self._store.pipeline(transaction=False)
+        pipe.hget(self._keys(partition)[1], "saved")
+        (data,) = readable_replies(pipe)
         saved = _readable(data, partition)
         return None if saved is None else frozenset(saved.views)
 
@@ -186,7 +186,7 @@ class PartitionStore:
         """
         saved = _STATE.encode(PartitionState(refused=Position(*progress.refused).to_bytes(), views=sorted(views)))
         arguments: list[int | bytes] = [beyond, saved, _seal(progress.emitted), _seal(goal), int(lost)]
-        with store_errors():
+        with self._typed_keys(partition):
             return int(self._restart_script(keys=self._keys(partition), args=arguments))
 
     def rebuilding(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, tuple[Position, Position]]:
@@ -197,10 +197,9 @@ class PartitionStore:
         pipe = self._store.pipeline(transaction=False)
         for partition in partitions:
             pipe.hmget(self._keys(partition)[1], ("saved", "goal"))
-        with store_errors():
-            results = pipe.execute()
         rebuilding = {}
-        for partition, (data, sealed) in zip(partitions, results, strict=True):
+        for partition, fields in zip(partitions, readable_replies(pipe), strict=True):
+            data, sealed = fields or (None, None)
             saved = _readable(data, partition)
             if saved is None or sealed is None:
                 continue
@@ -219,7 +218,7 @@ class PartitionStore:
             Another process owns the partition.
         """
         arguments: list[int | bytes] = [epoch, _seal(progress.emitted)]
-        with store_errors():
+        with self._typed_keys(partition):
             done = self._record_script(keys=self._keys(partition)[:2], args=arguments)
         if not done:
             raise Fenced(str(partition), epoch)
@@ -278,7 +277,7 @@ class PartitionStore:
         ]
         for event_id, time in ids.items():
             arguments += (time, event_id)
-        with store_errors():
+        with self._typed_keys(partition):
             done = self._save_script(keys=self._keys(partition), args=arguments)
         if not done:
             raise Fenced(str(partition), epoch)
@@ -293,14 +292,16 @@ class PartitionStore:
             epoch, state, _ = self._keys(partition)
             pipe.get(epoch)
             pipe.hget(state, "saved")
-        with store_errors():
-            results = pipe.execute()
+        results = readable_replies(pipe)
         pairs = zip(partitions, results[::2], results[1::2], strict=True)
         return {partition: _report(epoch, _readable(state, partition)) for partition, epoch, state in pairs}
 
     def _keys(self, partition: PartitionId) -> list[str]:
         epoch = fence_key(self._loop, _work(partition))
         return [epoch, epoch.replace(":epoch", ":state"), epoch.replace(":epoch", ":ids")]
+
+    def _typed_keys(self, partition: PartitionId) -> AbstractContextManager[None]:
+        return typed_keys(self._store, dict(zip(self._keys(partition), ("string", "hash", "zset"), strict=True)))
 
 
 def _work(partition: PartitionId) -> str:
@@ -398,7 +399,7 @@ class Durability:
         with store_errors():
             pipe = self._store.pipeline(transaction=False)
             # This write comes after all earlier ones; when it is on disk, they are, too.
-            pipe.incr(self._key)
+            pipe.set(self._key, 1)
             pipe.execute_command("WAITAOF", 1, 0, timeout_ms)  # type: ignore[no-untyped-call]
             _, synced = pipe.execute()
         return bool(synced[0] >= 1)

@@ -9,6 +9,7 @@ import structlog
 from headrace.engine.quality.calibration import ReliabilityBin
 from headrace.engine.quality.history import Point
 from headrace.errors import Unreadable
+from headrace.runtime.redis.connection import readable_replies
 from headrace.wire.document import Document
 from headrace.wire.position import START, Position
 
@@ -56,7 +57,9 @@ class QualityBoard:
 
     def read(self, model: str) -> QualityReport | None:
         """Return the newest report of a model; None before the first one, or if it cannot be read."""
-        data: bytes | None = self._store.get(quality_key(self._loop, model))  # type: ignore[assignment]
+        pipe = self._store.pipeline(transaction=False)
+        pipe.get(quality_key(self._loop, model))
+        (data,) = readable_replies(pipe)
         try:
             return None if data is None else _REPORT.decode(data, f"the quality of model {model!r}")
         except Unreadable as error:

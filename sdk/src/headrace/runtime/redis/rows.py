@@ -14,7 +14,7 @@ import redis
 
 from headrace.definition import LoopDefinition, ViewDefinition
 from headrace.engine.kernel.partition import PartitionId, RowsId
-from headrace.errors import Fenced
+from headrace.errors import Fenced, Unreadable
 from headrace.runtime.redis.connection import store_errors
 
 # Compare byte by byte: Lua's own comparison depends on the server's locale.
@@ -41,8 +41,10 @@ return refused
 """
 
 
-# Drop fields of unknown views, and those that an owner before the floor of their view and partition wrote.
+# Drop fields of unknown views, those that an owner before the floor of their view and partition wrote, and all of a key
+# that is no hash.
 _DROP = """
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return redis.call('DEL', KEYS[1]) end
 local floors, dropped = {}, 0
 for i = 1, #ARGV, 2 do floors[ARGV[i]] = ARGV[i + 1] end
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
@@ -58,6 +60,16 @@ for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
   if older then dropped = dropped + redis.call('HDEL', KEYS[1], field) end
 end
 return dropped
+"""
+
+
+# Replace a key of another type by empty rows, which nobody can read: each partition that had a row there must notice.
+_REPLACE = """
+local found = redis.call('TYPE', KEYS[1]).ok
+if found == 'hash' or found == 'none' then return 0 end
+redis.call('DEL', KEYS[1])
+for i = 2, #ARGV do redis.call('HSET', KEYS[1], ARGV[i], '') end
+return redis.call('PEXPIRE', KEYS[1], ARGV[1])
 """
 
 
@@ -98,6 +110,7 @@ class RowStore:
         self._loop = loop
         self._sha = ""
         self._discard = store.register_script(_DISCARD)
+        self._replace = store.register_script(_REPLACE)
         self._views = {view.name: view for view in loop.views}
         self._fields: dict[RowsId, str] = {}
         # All views of an entity share one hash, which expires as a whole: it lives as long as any of them asks (ms).
@@ -128,7 +141,17 @@ class RowStore:
         return dropped
 
     def load(self, requests: Mapping[RowsId, Sequence[str]]) -> dict[RowsId, dict[str, bytes]]:
-        """Return the stored states of rows; missing rows are left out. This takes one round trip."""
+        """Return the stored states of rows; missing rows are left out. This takes one round trip.
+
+        If a key holds another type, all rows of its entity count as damaged, and are returned empty.
+        """
+        try:
+            return self._load(requests)
+        except Unreadable:
+            self._replace_wrong_keys(requests)
+            return self._load(requests)
+
+    def _load(self, requests: Mapping[RowsId, Sequence[str]]) -> dict[RowsId, dict[str, bytes]]:
         pipe = self._store.pipeline(transaction=False)
         for rows, keys in requests.items():
             entity, field = self._views[rows.view].entity, self._field(rows)
@@ -140,6 +163,22 @@ class RowStore:
             rows: {key: value for key, value in zip(keys, results, strict=False) if value is not None}
             for rows, keys in requests.items()
         }
+
+    def _replace_wrong_keys(self, requests: Mapping[RowsId, Sequence[str]]) -> None:
+        pipe = self._store.pipeline(transaction=False)
+        for entity, key in {(self._views[rows.view].entity, key) for rows, keys in requests.items() for key in keys}:
+            arguments: list[str | int] = [self._lives[entity], *self._entity_fields(entity)]
+            self._replace(keys=[row_key(self._loop.name, entity, key)], args=arguments, client=pipe)
+        with store_errors():
+            pipe.execute()
+
+    def _entity_fields(self, entity: str) -> list[str]:
+        return [
+            row_field(view, partition)
+            for view in self._loop.views
+            if view.entity == entity
+            for partition in range(self._loop.stream(view.stream).partitions)
+        ]
 
     def discard(self, rows: RowsId, key: str, state: bytes) -> None:
         """Remove a row if it is still as it was loaded."""

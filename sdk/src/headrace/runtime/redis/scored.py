@@ -5,7 +5,7 @@ from __future__ import annotations
 import redis
 
 from headrace.errors import Unreadable
-from headrace.runtime.redis.connection import store_errors
+from headrace.runtime.redis.connection import is_wrong_type, store_errors
 from headrace.wire.frame import Kind, seal, unseal
 from headrace.wire.position import START, Position
 
@@ -38,15 +38,22 @@ class ScoredPositions:
     def write(self, topic: str, position: Position) -> None:
         """Note that everything up to a position is scored.
 
+        A key of another type is replaced: scorers write their positions again.
+
         Raises
         ------
         Unavailable
             The store does not answer.
-        Unreadable
-            The key holds something else.
         """
+        data = seal(Kind.POSITION, position.to_bytes())
         with store_errors():
-            self._store.hset(self._key, topic, seal(Kind.POSITION, position.to_bytes()))
+            try:
+                self._store.hset(self._key, topic, data)
+            except redis.ResponseError as error:
+                if not is_wrong_type(error):
+                    raise
+                self._store.delete(self._key)
+                self._store.hset(self._key, topic, data)
 
 
 def _decode(data: bytes) -> Position:

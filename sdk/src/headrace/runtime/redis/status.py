@@ -13,6 +13,7 @@ import msgspec
 import redis
 
 from headrace.errors import Unreadable
+from headrace.runtime.redis.connection import is_wrong_type
 from headrace.wire.document import Document
 from headrace.wire.times import WireTime, from_wire
 
@@ -179,7 +180,7 @@ class StatusBoard:
         try:
             self._store.zadd(self._register, {key: status.updated_at})
         except redis.ResponseError as error:
-            if "WRONGTYPE" not in str(error):
+            if not is_wrong_type(error):
                 raise
             # A register of another type would hide every service; all of them write to a new one within seconds.
             self._store.delete(self._register)
