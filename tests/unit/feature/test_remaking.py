@@ -19,7 +19,7 @@ from headrace.history.remake import ClosedQuestion, OpenQuestion, remake
 from headrace.history.streams import StreamHistory
 from headrace.runtime.pulsar.batch import Batch
 from headrace.watermark import IDLE, UNKNOWN
-from headrace.wire.position import START
+from headrace.wire.position import START, Position
 from headrace.wire.tables import Kind, LogEntries, decode_log, encode_vectors
 from headrace_feature import example_remaker
 from headrace_feature.example_remaker import ExampleRemaker, last_questions
@@ -89,7 +89,7 @@ def joining(definition: LoopDefinition, pairs: Pairs, log: Log, remaking: Callab
         log=log,  # type: ignore[arg-type]
         lease=Claim(),  # type: ignore[arg-type]
         heartbeat=Counts(),  # type: ignore[arg-type]
-        remake=remaking,
+        remake=lambda taken: remaking(),
     )
     join.begin()
     return join
@@ -208,7 +208,7 @@ def test_all_that_the_kept_events_hold_is_made() -> None:
     former = definition.models[0]
     model = structs.replace(former, features=former.features[3:])
     definition = structs.replace(definition, models=(model,))
-    thread = ExampleRemaker(definition, model, served.logs, TOPICS)
+    thread = ExampleRemaker(definition, model, served.logs, TOPICS, taken={})
     found: list[LogEntries] = []
 
     def finished() -> bool:
@@ -252,7 +252,7 @@ def test_a_broker_that_stops_answering_delays_it(monkeypatch: pytest.MonkeyPatch
     model = structs.replace(definition.models[0], learner="another")
     definition = structs.replace(definition, models=(model,))
     logs, found = Unreliable(served.logs), []
-    thread = ExampleRemaker(definition, model, logs, TOPICS)
+    thread = ExampleRemaker(definition, model, logs, TOPICS, taken={})
 
     def finished() -> bool:
         while (entries := thread.take()) is not None:
@@ -272,20 +272,28 @@ def test_it_ends_where_vectors_of_the_new_definition_begin() -> None:
     logs = copy.deepcopy(served.logs)
     topic = logs.topics[TOPICS.features("m")]
     part = [message for message in topic[0] if message.payload]
-    last = last_questions(logs, TOPICS, model)
+    last = last_questions(logs, TOPICS, model, {})
     assert set(last) == {PartitionId("a", 0)}
     vectors_of = served.served()[20][0]
     again = encode_vectors(model, replace(vectors_of))
     topic[0].append(Message(part[-1].position, again, header(again, definition=model.hash, epoch=2)))
-    ends = last_questions(logs, TOPICS, model)[PartitionId("a", 0)]
+    ends = last_questions(logs, TOPICS, model, {})[PartitionId("a", 0)]
     assert ends < last[PartitionId("a", 0)]
     topic[0].append(part[-1])  # sent by a superseded owner
-    assert last_questions(logs, TOPICS, model)[PartitionId("a", 0)] == ends
+    assert last_questions(logs, TOPICS, model, {})[PartitionId("a", 0)] == ends
     back = served.loop.models[0]
-    assert last_questions(logs, TOPICS, back)[PartitionId("a", 0)].to_bytes() == max(vectors_of.positions)
+    assert last_questions(logs, TOPICS, back, {})[PartitionId("a", 0)].to_bytes() == max(vectors_of.positions)
     # The same examples, of another learner.
     topic[0][-2].properties = header(again, definition=model.hash, epoch=2, examples=back.examples_hash)
-    assert last_questions(logs, TOPICS, back) == {}
+    assert last_questions(logs, TOPICS, back, {}) == {}
+
+
+def test_it_reaches_the_vectors_that_were_taken_before_a_definition_returns() -> None:
+    served = Served(events(4))
+    (physical, *_), back = served.logs.partitions(TOPICS.features("m")), served.loop.models[0]
+    first, second = (Position.from_bytes(vectors.positions[0]) for vectors in served.served()[20][:2])
+    assert last_questions(served.logs, TOPICS, back, {physical: second}) == {PartitionId("a", 0): second}
+    assert last_questions(served.logs, TOPICS, back, {physical: first}) == {PartitionId("a", 0): first}
 
 
 def test_a_label_that_came_before_the_change_answers_a_question_behind_it(tmp_path: Path) -> None:

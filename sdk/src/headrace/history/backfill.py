@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pulsar
 import redis
 
-from headrace.definition import LoopDefinition, StreamDefinition
+from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
 from headrace.engine.kernel.join import Rule
 from headrace.engine.kernel.partition import PartitionId
 from headrace.errors import InvalidRequest
@@ -88,14 +88,8 @@ class Backfill:
         # moment leaves no partition without its rows.
         oldest_epochs = {partition: self._begin_partition(partition, outputs) for partition in outputs.epochs}
         for model in self._loop.models:
-            sequence, epoch = outputs.examples[model.name]
-            state = JoinState(
-                definition=model.hash,
-                examples=model.examples_hash,
-                sequence=sequence,
-                goals=self._goals(model.name, outputs),
-            )
-            self._pairs[model.name].restart(epoch, state)
+            _, epoch = outputs.examples[model.name]
+            self._pairs[model.name].restart(epoch, self._join_state(model, outputs))
         self._rows.drop_older(oldest_epochs)
         for topic in outputs.topics:
             wake(self._client, topic)
@@ -111,6 +105,28 @@ class Backfill:
         out = outputs.progress[partition]
         return self._partitions.restart(partition, outputs.epochs[partition], out, goal, views=views, lost=True)
 
+    def _join_state(self, model: ModelDefinition, outputs: Outputs) -> JoinState:
+        """Return the state from which a model's join begins again."""
+        sequence, _ = outputs.examples[model.name]
+        state = JoinState(
+            definition=model.hash,
+            examples=model.examples_hash,
+            sequence=sequence,
+            goals=self._goals(model.name, outputs),
+        )
+        if model.vectors == "requests":
+            return state  # they are not retained
+        features = self._topics.features(model.name)
+        former = {topic: last for topic, last in outputs.former.items() if _base(topic) == features}
+        if former:
+            # Their questions have no vectors of this definition: they are made from the events, as after the change.
+            state.remake = True
+            state.remake_until = {topic: last.event for topic, last in former.items()}
+            state.accepted = {topic: (last.epoch, last.event) for topic, last in former.items()}
+            state.positions = {topic: last.position.to_bytes() for topic, last in former.items()}
+            state.reread = {topic: end for topic, end in state.goals.items() if _base(topic) != features}
+        return state
+
     def _unknown(self) -> list[PartitionId | str]:
         """Return the partitions, and the models (for their joins), of which the store knows nothing."""
         all_partitions = [
@@ -122,11 +138,7 @@ class Backfill:
     def _goals(self, model: str, outputs: Outputs) -> dict[str, bytes]:
         definition = self._loop.model(model)
         bases = (self._topics.features(model), self._topics.stream(self._loop.label(definition.label).stream))
-        return {
-            topic: end.to_bytes()
-            for topic, end in outputs.ends.items()
-            if topic.partition("-partition-")[0] in bases and end > START
-        }
+        return {topic: end.to_bytes() for topic, end in outputs.ends.items() if _base(topic) in bases and end > START}
 
     def _shortages(self, outputs: Outputs) -> list[str]:
         shortages = [
@@ -154,6 +166,11 @@ class Backfill:
         ]
         waits = [label.within for label in self._loop.labels if stream.name in (label.stream, label.of)]
         return max([0, *windows, *waits]) + stream.lateness
+
+
+def _base(topic: str) -> str:
+    """Return the name of a topic without its partition."""
+    return topic.partition("-partition-")[0]
 
 
 def _has_begun(unit: PartitionId | str, outputs: Outputs) -> bool:

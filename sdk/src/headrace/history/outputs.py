@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pulsar
 
@@ -17,7 +18,7 @@ from headrace.runtime.pulsar.messages import decoded, opened, pass_over
 from headrace.wire.deduplication import Accepted
 from headrace.wire.message import Message
 from headrace.wire.position import START, Position
-from headrace.wire.tables import last_sequence_of, positions_of
+from headrace.wire.tables import last_sequence_of, made_for, positions_of
 from headrace.wire.topics import Topics
 
 #: Called with each topic that is read, and the number of its messages.
@@ -41,6 +42,24 @@ class Retained:
     newest: int | None = None
 
 
+class FormerVectors(NamedTuple):
+    """The end of the vectors that a former definition of a model has left on a partition of its features topic.
+
+    Attributes
+    ----------
+    position
+        Position of the last message with such vectors.
+    epoch
+        Epoch of the owner that wrote it.
+    event
+        Position of the last event that had a vector then, of any definition.
+    """
+
+    position: Position
+    epoch: int
+    event: bytes
+
+
 @dataclass
 class Outputs:
     """Everything that a loop has written.
@@ -57,6 +76,8 @@ class Outputs:
         By model, the number of the next example and the newest epoch of its join.
     ends
         By physical topic (of vectors, of labels), its last position.
+    former
+        By physical topic of vectors, the end of those of a former definition; topics without any are left out.
     topics
         The physical topics of the streams.
     """
@@ -66,6 +87,7 @@ class Outputs:
     progress: dict[PartitionId, Progress] = field(default_factory=dict)
     examples: dict[str, tuple[int, int]] = field(default_factory=dict)
     ends: dict[str, Position] = field(default_factory=dict)
+    former: dict[str, FormerVectors] = field(default_factory=dict)
     topics: list[str] = field(default_factory=list)
 
 
@@ -137,9 +159,13 @@ class _Reading:
             accepted = Accepted()
             self._outputs.ends[topic] = START
             for batch in read_whole(self._client, topic, 200):
-                # The definition does not matter: what was emitted has been written.
                 for message, positions in decoded(opened(batch, topic, pass_over), topic, _positions, pass_over):
+                    # The definition does not matter: what was emitted has been written.
                     accepted.take(message.envelope.epoch or 0, positions)
+                    is_current = accepted.epoch == (message.envelope.epoch or 0)
+                    if positions and is_current and not made_for(model, message.envelope):
+                        last = FormerVectors(message.position, accepted.epoch, accepted.position)
+                        self._outputs.former[topic] = last
                 self._outputs.ends[topic] = batch.positions[-1]
                 self._on_progress(topic, len(batch))
             if model.vectors == "stream":

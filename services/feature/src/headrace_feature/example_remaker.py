@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import structlog
 
@@ -45,14 +45,25 @@ class ExampleRemaker(threading.Thread):
     ----------
     logs
         The logs of the loop's topics.
+    taken
+        See `last_questions`.
     """
 
-    def __init__(self, loop: LoopDefinition, model: ModelDefinition, logs: Logs, topics: Topics) -> None:
+    def __init__(
+        self,
+        loop: LoopDefinition,
+        model: ModelDefinition,
+        logs: Logs,
+        topics: Topics,
+        *,
+        taken: Mapping[str, Position],
+    ) -> None:
         super().__init__(name=f"remake-{model.name}", daemon=True)
         self._loop = loop
         self._model = model
         self._logs = _PatientLogs(logs, model.name)
         self._topics = topics
+        self._taken = taken
         self._entries: queue.Queue[LogEntries] = queue.Queue(_AHEAD)
         self._open: list[OpenQuestion] | None = None
         self._closed: list[ClosedQuestion] = []
@@ -62,7 +73,7 @@ class ExampleRemaker(threading.Thread):
     def run(self) -> None:
         try:
             source = StreamHistory(self._logs, self._topics, self._loop)
-            until = last_questions(self._logs, self._topics, self._model)
+            until = last_questions(self._logs, self._topics, self._model, self._taken)
             result = remake(self._loop, self._model, source, until=until, on_progress=self._note_progress)
             for entries in result.entries:
                 self._put(entries)
@@ -152,15 +163,23 @@ class _PatientLogs:
             raise _Stopped from error
 
 
-def last_questions(logs: Logs, topics: Topics, model: ModelDefinition) -> dict[PartitionId, Position]:
-    """Return, by partition of a model's stream, the position of the last event with a former definition's vector.
+def last_questions(
+    logs: Logs, topics: Topics, model: ModelDefinition, taken: Mapping[str, Position]
+) -> dict[PartitionId, Position]:
+    """Return, by partition of a model's stream, the position of the last event whose question is to be made.
 
-    Later events have vectors of the model's own definition, and belong to the join.
+    Later events have vectors of the model's own definition, and the join takes those.
+
+    Parameters
+    ----------
+    taken
+        By features topic, the last event whose vector the join took before the definition changed.
     """
     last: dict[PartitionId, Position] = {}
     for index, physical in enumerate(logs.partitions(topics.features(model.name))):
         former: list[bytes] = []
         first: bytes | None = None
+        before = taken.get(physical, START).to_bytes()
         accepted = Accepted()
         for batch in logs.read(physical, FEW):
             for message, positions in decoded(opened(batch, physical, pass_over), physical, _positions, pass_over):
@@ -170,11 +189,12 @@ def last_questions(logs: Logs, topics: Topics, model: ModelDefinition) -> dict[P
                     # A definition may return: then what was made in between belongs to a former one.
                     former.append(max(positions))
                     first = None
-                elif first is None:
+                elif first is None and max(positions) > before:
                     first = min(positions)
         earlier = [position for position in former if first is None or position < first]
-        if earlier:
-            last[PartitionId(model.stream, index)] = Position.from_bytes(max(earlier))
+        position = Position.from_bytes(max([before, *earlier]))
+        if position != START:
+            last[PartitionId(model.stream, index)] = position
     return last
 
 

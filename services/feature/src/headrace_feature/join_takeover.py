@@ -68,6 +68,9 @@ def _adopt_definition(model: ModelDefinition, state: JoinState, labels: Sequence
     same_examples = state.examples == model.examples_hash
     # A new model has nothing to remake, and requests are not retained.
     state.remake = bool(state.definition) and model.vectors != "requests" and (not same_examples or state.remake)
+    if state.remake and not same_examples:
+        # If a definition returns, its own vectors are on the topic, but they have been passed.
+        state.remake_until = {topic: position for topic, (_, position) in state.accepted.items()}
     state.outbox = []
     state.definition, state.examples = model.hash, model.examples_hash
     if same_examples:

@@ -7,7 +7,7 @@ a process that took over meanwhile, gives up the join, and may start again later
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -47,7 +47,8 @@ class JoinWorker:
     refuse
         Writes a dead letter, durably, for a message that holds no vectors of the model.
     remake
-        Starts making the examples of a changed model from the retained events, in the background.
+        Starts making the examples of a changed model from the retained events, in the background: at least those of
+        all events up to the given positions, by features topic.
 
     Attributes
     ----------
@@ -67,7 +68,7 @@ class JoinWorker:
         lease: Lease,
         heartbeat: Heartbeat,
         clock: Callable[[], float] = time.time,
-        remake: Callable[[], Remaker] | None = None,
+        remake: Callable[[Mapping[str, Position]], Remaker] | None = None,
         refuse: Callable[[WrongMessage], None] = pass_over,
     ) -> None:
         self.model = model

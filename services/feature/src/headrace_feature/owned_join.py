@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -81,13 +81,14 @@ class OwnedJoin:
     def _state(self) -> JoinState:
         return self._journal.state
 
-    def start(self, remake: Callable[[], Remaker] | None) -> None:
+    def start(self, remake: Callable[[Mapping[str, Position]], Remaker] | None) -> None:
         """Send what the former owner may not have sent, and start to make the examples of a changed model."""
         self._journal.send_outbox()
         if self._state.remake and remake is not None:
             # An earlier owner may have written some of them.
             earlier = self._log.content().written
-            self._remade = RemadeExamples(remake(), earlier, self.model)
+            taken = {topic: Position.from_bytes(last) for topic, last in self._state.remake_until.items()}
+            self._remade = RemadeExamples(remake(taken), earlier, self.model)
             # The log may have been reported idle under the former definition; under this one it is not.
             self._journal.publish(UNKNOWN, UNKNOWN)
             _log.info("remaking_examples", model=self.model.name, written=len(earlier))

@@ -80,9 +80,19 @@ class RemadeExamples:
         for item in self.remaker.closed():
             join.closed(*item)
         for question in questions:
-            if (question.id, question.time) not in self._earlier:
-                vector = pack_vector(question.numbers, question.categories)
-                join.question(question.name, question.id, question.time, vector, outcome=question.outcome, made=True)
-        journal.state.remake = False
+            # A definition that returns has logged questions that still have no answer.
+            earlier = self._earlier.get((question.id, question.time))
+            if earlier is not None and earlier.answer is not None:
+                continue
+            join.question(
+                question.name,
+                question.id,
+                question.time,
+                pack_vector(question.numbers, question.categories),
+                seq=None if earlier is None else earlier.question,
+                outcome=question.outcome,
+                made=True,
+            )
+        journal.state.remake, journal.state.remake_until = False, {}
         journal.save(join.changes, [])
         journal.forget_published()

@@ -406,19 +406,29 @@ class Join:
         self.repeated_labels = 0
 
     def question(
-        self, name: str, id: str, time: int, vector: bytes, *, outcome: Outcome | None = None, made: bool = False
+        self,
+        name: str,
+        id: str,
+        time: int,
+        vector: bytes,
+        *,
+        seq: int | None = None,
+        outcome: Outcome | None = None,
+        made: bool = False,
     ) -> bool:
         """Take a question; return False if it repeats another one of its id: the first one counts.
 
         Parameters
         ----------
+        seq
+            Its place in the log, if it has one already.
         outcome
             The answer so far.
         """
         entry, rule = self._entries.get(name, NOTHING), self._rule
         if any(other.id == id and abs(other.time - time) <= rule.bound for other in entry.questions):
             return False
-        question = Question(id, time, vector, outcome=outcome, made=made)
+        question = Question(id, time, vector, seq=seq, outcome=outcome, made=made)
         labels = [label for label in entry.labels if rule.near(time, label.time)]
         for label in labels:
             question = question._replace(outcome=rule.best(question.outcome, label))

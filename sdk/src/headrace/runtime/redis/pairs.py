@@ -112,6 +112,9 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
         After a change of the definition: by label topic, the position up to which labels are read a second time.
     remake
         The examples of a changed model are to be made from the kept events, and not all of them are in the log yet.
+    remake_until
+        By features topic, the position of the last event whose vector has been taken under a former definition: its
+        questions, and all before, are among those to be made.
     epoch
         Epoch of the owner that saved it.
     upto
@@ -132,6 +135,7 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
     weight: Weight = Weight()
     reread: dict[str, bytes] = {}
     remake: bool = False
+    remake_until: dict[str, bytes] = {}
     epoch: int = 0
     upto: dict[str, int] = {}
 
@@ -139,6 +143,7 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
     def all_positions(self) -> Iterator[bytes]:
         """All positions in the state."""
         yield from (*self.positions.values(), *self.goals.values(), *self.reread.values())
+        yield from self.remake_until.values()
         yield from (position for _, position in self.accepted.values())
 
 

@@ -178,7 +178,7 @@ class FeatureLanes:
             lease=lease,
             heartbeat=self._heartbeat,
             refuse=partial(dead_letters.refuse_messages, model.stream, f"vectors of model {model.name}"),
-            remake=lambda: ExampleRemaker(self._loop, model, BrokerLogs(self._client), self._topics),
+            remake=lambda taken: ExampleRemaker(self._loop, model, BrokerLogs(self._client), self._topics, taken=taken),
         )
         self._leases.append(lease)
         self._joiners.append(worker)
