@@ -291,7 +291,8 @@ def test_it_ends_where_vectors_of_the_new_definition_begin() -> None:
 def test_it_reaches_the_vectors_that_were_taken_before_a_definition_returns() -> None:
     served = Served(events(4))
     (physical, *_), back = served.logs.partitions(TOPICS.features("m")), served.loop.models[0]
-    first, second = (Position.from_bytes(vectors.positions[0]) for vectors in served.served()[20][:2])
+    positions = served.served()[20][0].positions
+    first, second = (Position.from_bytes(position) for position in (min(positions), max(positions)))
     assert last_questions(served.logs, TOPICS, back, {physical: second}) == {PartitionId("a", 0): second}
     assert last_questions(served.logs, TOPICS, back, {physical: first}) == {PartitionId("a", 0): first}
 
