@@ -183,6 +183,10 @@ CHANGES: dict[str, Callable[[Shape], Shape]] = {
 }
 
 
+#: Those of them after which the former file can return.
+REVERSIBLE = ("view changed", "label changed", "learner changed")
+
+
 def source(partitions: int = 1, idle_s: float = IDLE_S, shape: Shape | None = None) -> str:
     """Return the text of the loop file."""
     form = shape or Shape()

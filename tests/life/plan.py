@@ -10,7 +10,7 @@ from random import Random
 from typing import Generic, TypeVar
 
 from tests.life.chapters import DAY, HOUR, MINUTE, Chapter, Planned, Writer
-from tests.life.loops import CHANGES, STREAMS, Shape
+from tests.life.loops import CHANGES, REVERSIBLE, STREAMS, Shape
 
 #: The event time that has passed before the moment at which the life begins.
 HISTORY = 12 * DAY
@@ -189,6 +189,11 @@ class Plan:
             yield Pause(draw.uniform(0.0, 1.0) if what == "pause short" else draw.uniform(1.0, 10.0), "between files")
         elif what == "change":
             yield self._change()
+        elif what == "change and back":
+            before, changed = self._shape, draw.choice(REVERSIBLE)
+            yield Change(changed, CHANGES[changed](before))
+            yield Pause(draw.uniform(0.0, 10.0), "before a former file returns")
+            yield Change("changed back", before)
         else:
             yield Restart(what)
             if what == "up" and not self._adopted:
@@ -344,7 +349,18 @@ _DELIVERIES_BY_NAME = {
     "burst": _burst,
 }
 _DELIVERIES = tuple(_DELIVERIES_BY_NAME)
-_INTERLUDES = ("pause short", "pause long", "pause long", "mark", "all", "up", "change", "change", *RESTARTED)
+_INTERLUDES = (
+    "pause short",
+    "pause long",
+    "pause long",
+    "mark",
+    "all",
+    "up",
+    "change",
+    "change",
+    "change and back",
+    *RESTARTED,
+)
 
 
 def prefix(seed: int, length: int) -> list[Action]:
