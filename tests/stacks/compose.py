@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from headrace.client import send
 from headrace.embedded.ports import free_port
+from headrace.wire.compiled_loop import decode
 from tests.deadline import until
 from tests.stacks.engine import Engine
 
@@ -31,7 +34,7 @@ _PROJECT = "headrace-stacks"
 SERVERS = ("valkey", "pulsar")
 SERVICES = ("ingest", "feature", "learner", "scorer")
 
-_FIRST, _MORE = 1_000, 100
+_FIRST, _MORE, _LONG = 1_000, 100, 3_000
 
 #: The last byte of the first address that a container moves to; engines assign low ones.
 _FIRST_ADDRESS = 200
@@ -92,8 +95,10 @@ class Compose:
 
     def send(self, pairs: int) -> None:
         """Send payments and their outcomes, each outcome twenty minutes later."""
+        address = f"127.0.0.1:{self.ports['ingest']}"
+        options = ("--address", address, "--definition", str(self.folder / "loop.json"))
         for stream, path in self.files(pairs).items():
-            self._headrace(*self.sending(stream, path))
+            self._headrace("send", stream, str(path), *options)
         self.sent += pairs
 
     def files(self, pairs: int) -> dict[str, Path]:
@@ -106,11 +111,6 @@ class Compose:
         for stream, path in paths.items():
             path.write_text("\n".join(lines[stream]) + "\n")
         return paths
-
-    def sending(self, stream: str, path: Path) -> tuple[str, ...]:
-        """Return the command that sends a file."""
-        address = f"127.0.0.1:{self.ports['ingest']}"
-        return ("send", stream, str(path), "--address", address, "--definition", str(self.folder / "loop.json"))
 
     def ready(self) -> None:
         """Wait until every service reports that it is ready."""
@@ -258,17 +258,29 @@ def _moved(stack: Compose, name: str, last_byte: int) -> None:
 
 
 def _killed_under_way(stack: Compose) -> None:
-    """Kill the broker while a file is sent, and send the file again, whatever happened to it."""
+    """Kill the broker between two slices of a file that is sent, and send the file again, whatever happened to it."""
     start = time.monotonic()
-    command = (_HEADRACE, *stack.sending("payment", stack.files(_FIRST)["payment"]))
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sending:
-        stack.engine.kill("pulsar")
+    loop = decode((stack.folder / "loop.json").read_bytes())
+    path, killed_at = stack.files(_LONG)["payment"], list[int]()
+
+    def kill(sent: int) -> None:
+        if not killed_at and sent >= _LONG // 2:
+            stack.engine.kill("pulsar")
+            killed_at.append(sent)
+
+    with ThreadPoolExecutor(1) as pool:
+        address = f"127.0.0.1:{stack.ports['ingest']}"
+        sending = pool.submit(send, loop.stream("payment"), [path], address, on_progress=kill)
+        until(lambda: killed_at or sending.done(), bool, _PATIENCE_S)
+        assert killed_at, f"the file was not sent: {sending.exception()}"
+        assert killed_at[0] < _LONG, "nothing was left to be sent when the broker was killed"
         reason = until(lambda: stack.health("feature"), bool, _PATIENCE_S)
         sys.stdout.write(f"  feature: {reason}\n")
         _started(stack, "pulsar")
-        errors = sending.communicate()[1].strip()
-    sys.stdout.write(f"  send: exit {sending.returncode} {errors[-200:]}\n")
-    stack.send(_FIRST)
+        error = sending.exception()
+    outcome = str(error)[-200:] if error else f"{sending.result().accepted} accepted"
+    sys.stdout.write(f"  pulsar killed after {killed_at[0]} of {_LONG} payments: {outcome}\n")
+    stack.send(_LONG)
     stack.whole("pulsar killed while a file was sent", start)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from tests.deadline import scaled
 
 #: Seconds that one command may take; building an image takes minutes.
 _COMMAND_S, _BUILD_S = 180.0, 1_800.0
+
+#: What podman-compose 1.0 prints after a command of podman that failed; it ends with 0 itself.
+_FAILED = re.compile(r"^exit code: [1-9]", re.MULTILINE)
 
 
 class Engine:
@@ -36,11 +40,13 @@ class Engine:
         """Build the images that the compose file names."""
         # Podman's own image format has no health check.
         options = ("--podman-build-args=--format docker",) if self._engine == "podman" else ()
-        self._run((*self._compose, *options, "-p", self._project, "-f", str(self._file), "build"), _BUILD_S)
+        command = (*self._compose, *options, "-p", self._project, "-f", str(self._file), "build")
+        self._run(command, _BUILD_S, failed=_FAILED)
 
     def create(self) -> None:
         """Create the containers without starting them."""
-        self._run((*self._compose, "-p", self._project, "-f", str(self._file), "up", "--no-start"))
+        command = (*self._compose, "-p", self._project, "-f", str(self._file), "up", "--no-start")
+        self._run(command, failed=_FAILED)
 
     def up(self) -> None:
         self._run((*self._compose, "-p", self._project, "-f", str(self._file), "up", "-d"))
@@ -104,8 +110,10 @@ class Engine:
         assert isinstance(document, dict)
         return document
 
-    def _run(self, command: Sequence[str], seconds: float = _COMMAND_S) -> str:
+    def _run(
+        self, command: Sequence[str], seconds: float = _COMMAND_S, *, failed: re.Pattern[str] | None = None
+    ) -> str:
         ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=scaled(seconds))
-        if ended.returncode:
+        if ended.returncode or (failed and failed.search(ended.stdout)):
             raise RuntimeError(f"{' '.join(command)}\n{ended.stdout[-2_000:]}\n{ended.stderr[-2_000:]}")
         return ended.stdout
