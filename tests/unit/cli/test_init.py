@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def test_what_is_out_of_order_is_to_be_sorted(capsys: pytest.CaptureFixture[str]
     table = rows(1_000)
     loop = init("readings.csv", csv_of([*table[500:], *table[:500]]))
     assert loop.streams[0].lateness == 0
-    assert "sort_values('time'" in capsys.readouterr().out
+    assert 'sort_values("time"' in capsys.readouterr().out
     loop = init("readings.csv", csv_of([table[1], table[0], *table[2:]]))
     assert loop.streams[0].lateness == timedelta(minutes=7) // timedelta(microseconds=1)
 
@@ -169,3 +170,36 @@ def test_texts_that_look_like_numbers_are_texts(text: str) -> None:
     table = [row | {"code": text.format(number)} for number, row in enumerate(rows())]
     stream = init("codes.csv", csv_of(table)).streams[0]
     assert stream.field("code").type is FieldType.STRING
+
+
+def test_aggregates_have_valid_and_unique_names() -> None:
+    table = [
+        {"Date": row["time"], "Store": row["sensor"], "Amount": row["level"], "AMOUNT": row["level"]}
+        | {"count": row["level"], "State": row["state"]}
+        for row in rows()
+    ]
+    loop = init("sales.csv", csv_of(table), "--label", "State")
+    names = [(entry.name, entry.column) for entry in loop.views[0].aggregates]
+    assert names == [("count", None), ("amount", "Amount"), ("amount_2", "AMOUNT"), ("mean_count", "count")]
+
+
+@pytest.mark.parametrize("name", ["river", "numpy", "json", "label", "none"])
+def test_a_loop_file_hides_no_package_and_no_import(name: str) -> None:
+    Path(f"{name}.csv").write_text(csv_of(rows()))
+    assert run(["init", f"{name}.csv"]) == 0
+    assert not Path(f"{name}.py").exists()
+    assert load(Path(f"table_{name}.py")).definition.streams[0].name == f"table_{name}"
+
+
+def test_the_printed_commands_are_safe_in_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    table = [row | {"sensor": f"O'{row['sensor']}"} for row in rows(1_000)]
+    Path("my table!.csv").write_text(csv_of([*table[500:], *table[:500]]))
+    assert run(["init", "my table!.csv"]) == 0
+    sort, up, play, score = (shlex.split(line) for line in capsys.readouterr().out.splitlines()[-4:])
+    assert sort[:2] == ["python", "-c"]
+    assert 'pd.read_csv("my table!.csv",' in sort[2]
+    compile(sort[2], "command", "exec")
+    assert up == ["headrace", "up", "my_table.py"]
+    assert play == ["headrace", "play", "sorted.csv", "--loop", "my_table"]
+    assert score[:5] == ["headrace", "score", "my_table_fault", "--loop", "my_table"]
+    assert json.loads(score[6])["sensor"].startswith("O'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -30,7 +31,7 @@ def command(*, table: Path, output: Path | None, label: str | None, time: str | 
     from headrace.cli.init.roles import roles_of
     from headrace.compiler import load
 
-    name = usual_name(table.name.split(".")[0])
+    name = usual_name(table.name.split(".")[0], output.parent if output else Path())
     path = output or Path(f"{name}.py")
     if path.exists() and not force:
         raise click.UsageError(f"{path} exists already: --force overwrites it, --output FILE writes another")
@@ -40,13 +41,13 @@ def command(*, table: Path, output: Path | None, label: str | None, time: str | 
     path.write_text(draft.text, encoding="utf-8")
     for line in column_lines(facts, roles):
         say(line)
-    load(path)
+    loop = shlex.quote(load(path).definition.name)
     questions = draft.text.count("?")
     say(f"\nwrote {path}, with {questions} questions in its comments. Then:\n")
     if roles.lateness > SORTED:
         say(f"  {sort_command(table, facts, roles)}")
         table = table.with_name("sorted.csv")
-    say(f"  headrace up {path}")
-    say(f"  headrace play {table}")
-    say(f"  headrace score {draft.model} --event '{draft.event()}'")
+    say(f"  headrace up {shlex.quote(str(path))}")
+    say(f"  headrace play {shlex.quote(str(table))} --loop {loop}")
+    say(f"  headrace score {draft.model} --loop {loop} --event {shlex.quote(draft.event())}")
     return 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,11 +109,12 @@ def _no_time(table: Table, column: Column | None) -> InvalidRequest:
 
 
 def _add_times(path: Path) -> str:
-    return (
-        f'  python -c "import pandas as pd; t = pd.read_csv({str(path)!r}); '
-        "t.insert(0, 'at', pd.date_range('2026-01-01', periods=len(t), freq='min')); "
-        "t.to_csv('timed.csv', index=False)\""
+    code = (
+        f"import pandas as pd; t = pd.read_csv({json.dumps(str(path), ensure_ascii=False)}); "
+        't.insert(0, "at", pd.date_range("2026-01-01", periods=len(t), freq="min")); '
+        't.to_csv("timed.csv", index=False)'
     )
+    return f"  python -c {shlex.quote(code)}"
 
 
 def _time(table: Table) -> Column | None:
