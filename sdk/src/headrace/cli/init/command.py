@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from headrace.cli.output import say
+from headrace.cli.output import say, say_line
 
 
 @click.command("init")
@@ -27,7 +27,7 @@ def command(*, table: Path, output: Path | None, label: str | None, time: str | 
       headrace init trips.csv --label minutes
     """
     from headrace.cli.init.facts import look_at
-    from headrace.cli.init.loop_file import SORTED, LoopFile, column_lines, sort_command, usual_name
+    from headrace.cli.init.loop_file import SORTED, LoopFile, column_lines, notes_of, sort_command, usual_name
     from headrace.cli.init.roles import roles_of
     from headrace.compiler import load
 
@@ -41,6 +41,8 @@ def command(*, table: Path, output: Path | None, label: str | None, time: str | 
     path.write_text(draft.text, encoding="utf-8")
     for line in column_lines(facts, roles):
         say(line)
+    for note in notes_of(facts):
+        say_line(f"note: {note}")
     loop = shlex.quote(load(path).definition.name)
     questions = draft.text.count("?")
     say(f"\nwrote {path}, with {questions} questions in its comments. Then:\n")

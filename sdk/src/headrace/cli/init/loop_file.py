@@ -113,8 +113,8 @@ class LoopFile:
             yield f"# The rows are not in the order of their times, by up to {span}: sort the file first."
         elif roles.lateness:
             yield "# The rows are not in the order of their times: lateness= says by how much, and costs waiting."
-        for name in self._table.unnamed:
-            yield f"# {name!r} is left out: a field needs a name of its own."
+        for note in notes_of(self._table):
+            yield f"# {note}."
 
     def _fields(self) -> Iterator[str]:
         for column in self._table.columns:
@@ -359,6 +359,15 @@ def sort_command(path: Path, table: Table, roles: Roles) -> str:
     sort = f'sort_values({_quote(column)}, kind="stable", {key})'
     write = f"to_csv({_quote(str(path.with_name('sorted.csv')))}, index=False)"
     return f"python -c {shlex.quote(f'import pandas as pd; {read}.{sort}.{write}')}"
+
+
+def notes_of(table: Table) -> list[str]:
+    """Say which columns are left out, and which are texts only because of a few values."""
+    return [
+        *(f"{name!r} is left out: a field needs a name of its own" for name in table.unnamed),
+        *(f"{name!r} is left out: it only numbers the rows" for name in table.indexes),
+        *(f"{column.name} is a text: {column.odd}" for column in table.columns if column.odd),
+    ]
 
 
 def column_lines(table: Table, roles: Roles) -> list[str]:
