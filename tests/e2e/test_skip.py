@@ -111,8 +111,10 @@ def test_a_model_that_fails_stops_alone_until_its_example_is_left_out(
         assert (stopped["model"], stopped["example"]) == ("choking", "P9")
         assert "OverflowError" in stopped["exception"]
         refused = headrace(capsys, data, 4, "skip", "choking", "P8")
-        assert "expected 'P9', which choking has stopped at" in refused
-        assert "steady has not stopped" in headrace(capsys, data, 4, "skip", "steady", "P9")
+        assert "choking has stopped at example 'P9', not at 'P8'" in refused
+        assert "steady has not stopped at an example: nothing to skip" in headrace(
+            capsys, data, 4, "skip", "steady", "P9"
+        )
         assert "Did you mean 'choking'?" in headrace(capsys, data, 4, "skip", "chocking", "P9")
         assert "choking leaves out example 'P9'" in headrace(capsys, data, 0, "skip", "choking", "P9")
         until(lambda: learned(running), is_at(40, 39), 30)

@@ -106,7 +106,7 @@ def test_the_start_prints_a_question_with_a_time(up: Up) -> None:
 def test_a_loop_without_events_is_shown(up: Up) -> None:
     assert "payment" in up.run("status")
     up.run("status", "--watch", shows="loop payments", pause=2.5, by=signal.SIGINT, code=130)
-    assert "has the state of payments" in up.run("backfill", code=4)
+    assert "the store has lost nothing of payments; use --again" in up.run("backfill", code=4)
     assert "0 vectors" in up.run("replay", "--diff")
 
 

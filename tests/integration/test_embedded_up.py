@@ -116,7 +116,7 @@ def test_status_shows_lag_rates_versions_and_dead_letters(here: Up, capsys: pyte
 def test_status_of_another_loop_or_directory_says_that_none_runs(
     here: Up, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert "loop 'other' does not run;" in out(capsys, "status", "other", code=3)
+    assert "loop 'other' does not run under " in out(capsys, "status", "other", code=3)
     assert f"no loop runs on {tmp_path};" in out(capsys, "status", "--data", str(tmp_path), code=3)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -124,7 +127,7 @@ def test_what_is_out_of_order_is_to_be_sorted(capsys: pytest.CaptureFixture[str]
     table = rows(1_000)
     loop = init("readings.csv", csv_of([*table[500:], *table[:500]]))
     assert loop.streams[0].lateness == 0
-    assert "sort_values('time'" in capsys.readouterr().out
+    assert 'sort_values("time"' in capsys.readouterr().out
     loop = init("readings.csv", csv_of([table[1], table[0], *table[2:]]))
     assert loop.streams[0].lateness == timedelta(minutes=7) // timedelta(microseconds=1)
 
@@ -169,3 +172,99 @@ def test_texts_that_look_like_numbers_are_texts(text: str) -> None:
     table = [row | {"code": text.format(number)} for number, row in enumerate(rows())]
     stream = init("codes.csv", csv_of(table)).streams[0]
     assert stream.field("code").type is FieldType.STRING
+
+
+def test_aggregates_have_valid_and_unique_names() -> None:
+    table = [
+        {"Date": row["time"], "Store": row["sensor"], "Amount": row["level"], "AMOUNT": row["level"]}
+        | {"count": row["level"], "State": row["state"]}
+        for row in rows()
+    ]
+    loop = init("sales.csv", csv_of(table), "--label", "State")
+    names = [(entry.name, entry.column) for entry in loop.views[0].aggregates]
+    assert names == [("count", None), ("amount", "Amount"), ("amount_2", "AMOUNT"), ("mean_count", "count")]
+
+
+@pytest.mark.parametrize("name", ["river", "numpy", "json", "label", "none"])
+def test_a_loop_file_hides_no_package_and_no_import(name: str) -> None:
+    Path(f"{name}.csv").write_text(csv_of(rows()))
+    assert run(["init", f"{name}.csv"]) == 0
+    assert not Path(f"{name}.py").exists()
+    assert load(Path(f"table_{name}.py")).definition.streams[0].name == f"table_{name}"
+
+
+def test_the_printed_commands_are_safe_in_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    table = [row | {"sensor": f"O'{row['sensor']}"} for row in rows(1_000)]
+    Path("my table!.csv").write_text(csv_of([*table[500:], *table[:500]]))
+    assert run(["init", "my table!.csv"]) == 0
+    sort, up, play, score = (shlex.split(line) for line in capsys.readouterr().out.splitlines()[-4:])
+    assert sort[:2] == ["python", "-c"]
+    assert 'pd.read_csv("my table!.csv",' in sort[2]
+    compile(sort[2], "command", "exec")
+    assert up == ["headrace", "up", "my_table.py"]
+    assert play == ["headrace", "play", "sorted.csv", "--loop", "my_table"]
+    assert score[:5] == ["headrace", "score", "my_table_fault", "--loop", "my_table"]
+    assert json.loads(score[6])["sensor"].startswith("O'")
+
+
+@pytest.mark.parametrize(
+    ("form", "cell"),
+    [
+        ("%m/%d/%Y %I:%M %p", "01/31/2026 05:46 PM"),
+        ("%d-%b-%y", "05-Jan-26"),
+        ("%b %d, %Y %I:%M %p", "Jul 17, 2024 10:17 AM"),
+    ],
+)
+def test_usual_dates_are_times(form: str, cell: str) -> None:
+    moments = [START + timedelta(days=3 * number, minutes=101 * number) for number in range(200)]
+    cells = [cell, *(f"{moment:{form}}" for moment in moments)]
+    quoted = [{"time": f'"{text}"'} | {"level": number, "fault": number % 3} for number, text in enumerate(cells)]
+    assert init("readings.csv", csv_of(quoted)).streams[0].time_format == form
+
+
+def test_dates_of_another_kind_are_named_with_a_conversion(capsys: pytest.CaptureFixture[str]) -> None:
+    table = [row | {"time": f"{row['time']:%d %b %y %H:%M:%S.0}"} for row in rows()]
+    Path("t.csv").write_text(csv_of(table, "Sold on,sensor,level,state,fault"))
+    assert run(["init", "t.csv"]) == 4
+    message, command = capsys.readouterr().err.splitlines()
+    assert "column 'Sold_on' is no time ('05 Jan 26 23:13:00.0')" in message
+    assert command.startswith("  python -c ")
+    subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True)
+    assert run(["init", "timed.csv"]) == 0
+    assert look_at(Path("timed.csv")).columns[0].kind is FieldType.TIME
+
+
+def test_a_value_that_makes_a_column_a_text_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = csv_of(rows()).splitlines()
+    lines[150] = '2026-01-05,s1,n/k,"on\noff",True'
+    lines[160] = "2026-01-05,s1,n/k,on,True"
+    Path("t.csv").write_text("\n".join(lines) + "\n")
+    assert run(["init", "t.csv"]) == 0
+    note = "level is a text: 2 of 200 values of 'level' are no number: 'n/k' in line 151"
+    assert f"note: {note}\n" in capsys.readouterr().out
+    assert f"# {note}.\n" in Path("t.py").read_text()
+
+
+def test_a_repeated_header_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    header, *lines = csv_of(rows()).splitlines()
+    Path("t.csv").write_text("\n".join([header, *lines[:120], header, *lines[120:]]) + "\n")
+    assert run(["init", "t.csv"]) == 4
+    assert "1 of 201 values of 'time' is no time: 'time' in line 122" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
+def test_a_column_that_numbers_the_rows_is_left_out(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = [{"index": number} | row for number, row in enumerate(rows())]
+    loop = init("t.csv", csv_of(table, f"{name},time,sensor,level,state,fault"))
+    assert [field.name for field in loop.streams[0].given] == ["time", "sensor", "level", "state", "fault"]
+    assert f"note: {name or 'column 1'!r} is left out: it only numbers the rows\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("cells", "options"),
+    [("10,8;a", "sep=';', decimal=','"), ("10.8;a,b", "sep=';'"), ('"10,8";a', "sep=';', decimal=','")],
+)
+def test_semicolons_with_decimal_commas(cells: str, options: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("t.csv").write_text(f"amount;name\n{cells}\n")
+    assert run(["init", "t.csv"]) == 4
+    assert f"read_csv(..., {options})" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -74,12 +75,14 @@ def test_one_of_several_needs_one(home: Home) -> None:
 
 def test_one_that_does_not_run_is_said(home: Home) -> None:
     home.leave("crashed")
-    with pytest.raises(Unavailable, match="no loop runs"):
+    with pytest.raises(Unavailable, match=re.escape(f"no loop runs under {home.folder}/.headrace; `headrace up")):
         find()
-    with pytest.raises(Unavailable, match="loop 'crashed' does not run"):
+    with pytest.raises(Unavailable, match=re.escape(f"no loop runs on {home.folder}; ")):
+        find(data=home.folder)
+    with pytest.raises(Unavailable, match="loop 'crashed' does not run under /"):
         find("crashed")
     home.run("flights")
-    with pytest.raises(Unavailable, match="loop 'crashed' does not run"):
+    with pytest.raises(Unavailable, match="loop 'crashed' does not run under /"):
         find("crashed")
 
 

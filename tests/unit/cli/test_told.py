@@ -9,19 +9,33 @@ import click
 import pytest
 from msgspec import structs
 
-from headrace.cli import score, send, sending, up
+from headrace.cli import score, send, sending, skip, up
 from headrace.cli.dead_letters.editing import as_sent, check_fields
+from headrace.cli.error_text import Refused
 from headrace.cli.replay import _choose
 from headrace.cli.replay_report import Counts, sum_up
+from headrace.cli.running_target import Target
 from headrace.compiler import load
 from headrace.definition import LoopDefinition
 from headrace.errors import InvalidRequest, UnknownName
+from headrace.history import StateIsThere
 from headrace.history.alterations import Alterations
 from headrace.runtime.pulsar.dead_letters import StoredDeadLetter
+from headrace.runtime.redis.status import ServiceStatus, StoppedModel
 from headrace.v1.dead_letter_pb2 import DeadLetter
 from headrace.wire.position import START
 
 FLIGHTS = Path(__file__).parents[3] / "sdk/src/headrace/demo/loop.py"
+
+
+STOPPED = StoppedModel(id="P9", entry=9, question=8, position="0:9", reason="too large")
+
+
+class StoppedTarget(Target):
+    """A running loop whose model `late` has stopped at an example."""
+
+    def statuses(self, silent: bool = False) -> list[ServiceStatus]:
+        return [ServiceStatus(service="learner", instance="0", stopped={"late": STOPPED})]
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +97,28 @@ def test_a_replay_tells_why_predictions_are_missing(capsys: pytest.CaptureFixtur
         "(4 asked before this definition had a version), 0 examples: no difference",
         "late: 1 vector at their cuts, 1 prediction of 1 version, 0 examples: no difference",
     ]
+
+
+@pytest.mark.parametrize(
+    ("selected", "note"),
+    [(False, "no vector is logged yet"), (True, "no logged vector matches --id, --from and --to")],
+)
+def test_a_replay_says_why_it_is_empty(selected: bool, note: str, capsys: pytest.CaptureFixture[str]) -> None:
+    sum_up({"late": Counts()}, Alterations(), False, True, selected=selected, as_json=False)
+    assert capsys.readouterr().err == f"late: {note} (of this definition of the model)\n"
+
+
+def test_a_store_that_has_lost_nothing_is_not_rebuilt() -> None:
+    assert str(StateIsThere("payments")).startswith("the store has lost nothing of payments; use --again to rebuild")
+
+
+def test_only_an_example_that_a_model_has_stopped_at_is_skipped() -> None:
+    target = StoppedTarget("flights", "redis://flights")
+    with pytest.raises(Refused, match="early has not stopped at an example: nothing to skip"):
+        skip._stopped_model(target, "early", "P3")
+    with pytest.raises(Refused, match="late has stopped at example 'P9', not at 'P3'"):
+        skip._stopped_model(target, "late", "P3")
+    assert skip._stopped_model(target, "late", "P9") is STOPPED
 
 
 def test_a_model_that_is_none_is_quoted_once(flights: LoopDefinition) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from headrace.client import (
     AsyncIngestClient,
@@ -17,7 +19,10 @@ from headrace.client import (
     ScoringClient,
     arguments,
 )
-from headrace.errors import InvalidRequest
+from headrace.client.events import encode
+from headrace.definition import Field, FieldType, StreamDefinition
+from headrace.engine.events import StreamCodec
+from headrace.errors import InvalidEvent, InvalidRequest
 
 # No call that is refused here may reach the address.
 ADDRESS = "127.0.0.1:1"
@@ -25,6 +30,9 @@ EVENTS = r"events is of type \w+, expected several events"
 SECONDS = "expected seconds, 0 or more"
 TIME = "expected a datetime, or microseconds since the epoch as a whole number"
 REQUEST = r"expected ScoreRequest\(model, event\)"
+
+FIELDS = (Field("id", FieldType.STRING), Field("at", FieldType.TIME), Field("amount", FieldType.FLOAT))
+PAID = StreamDefinition("paid", FIELDS, key="id", time="at", id="id", lateness=0, horizon=0)
 
 SCORING: list[tuple[Callable[[Any], Any], str]] = [
     (lambda client: client.score("late", {}, timeout=-1), f"timeout is -1, {SECONDS}"),
@@ -92,11 +100,28 @@ async def test_a_wrong_argument_of_an_async_publication_is_named(call: Callable[
         ({"concurrency": 0}, "concurrency is 0, expected a whole number, 1 or more"),
         ({"address": 7070}, "address is 7070, expected host:port of the service"),
         ({"address": ""}, "address is empty, expected host:port of the service"),
+        ({"address": "localhost"}, "address is 'localhost', expected host:port of the service"),
+        ({"address": "http://localhost:7070"}, "address is 'http://localhost:7070', expected host:port of the service"),
     ],
 )
 def test_a_wrong_parameter_of_a_client_is_named(kind: Any, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         kind(**{"address": ADDRESS, **changes})
+
+
+@pytest.mark.parametrize("address", ["localhost:7070", "[::1]:7070", "dns:///scorer:7070", "unix:/run/scorer"])
+def test_addresses_of_services(address: str) -> None:
+    assert arguments.service_address("address", address) == address
+
+
+@pytest.mark.parametrize(("number", "text"), [(math.nan, "NaN"), (-math.inf, "-Infinity"), (np.float64("nan"), "NaN")])
+def test_a_number_that_is_not_finite_is_named_by_the_service(number: float, text: str) -> None:
+    event = encode({"id": "a", "at": datetime(2026, 1, 1, tzinfo=UTC), "amount": number})
+    with pytest.raises(InvalidEvent, match=f"field 'amount' is {text}, expected a finite number"):
+        StreamCodec(PAID).canonical(event)
+    optional = structs.replace(PAID, fields=(*PAID.fields[:2], Field("amount", FieldType.FLOAT, optional=True)))
+    if math.isnan(number):
+        assert b'"amount":null' in StreamCodec(optional).canonical(event)[0]
 
 
 def test_a_stream_of_single_requests_is_refused() -> None:

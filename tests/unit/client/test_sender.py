@@ -1,4 +1,4 @@
-"""Sending files, and its interruption, against a fake service behind a real gRPC server."""
+"""Sending and playing files, and their interruption, against a fake service behind a real gRPC server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import pytest
 from headrace.cli.program import run
 from headrace.client import send
 from headrace.definition import Field, FieldType, LoopDefinition, StreamDefinition
+from headrace.embedded.locks import DirectoryLock
+from headrace.embedded.up_file import UP_FILE, UpFile
 from headrace.wire.compiled_loop import encode
 from tests.unit.client.services import FakeIngest, add_ingest, serving
 
@@ -88,4 +90,38 @@ def test_an_interrupted_command_says_how_many_were_accepted(
             "Sending the files again is safe: an event that was accepted counts once\n"
         )
     assert "Ctrl-C again does not wait" in err
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_an_interrupted_play_says_how_many_were_accepted(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    up = UpFile(
+        loop="shop",
+        loop_file=str(tmp_path / "shop.py"),
+        pid=1,
+        pulsar="pulsar://shop",
+        redis="redis://127.0.0.1:1",
+        data=str(tmp_path),
+        addresses={},
+        pids={},
+    )
+    (tmp_path / "up.json").write_bytes(UP_FILE.encode(up))
+    (tmp_path / "loop.json").write_bytes(encode(LoopDefinition("shop", (CLICKS,), (), (), ())))
+    lock = DirectoryLock(tmp_path / "up.lock")
+    handler = signal.getsignal(signal.SIGINT)
+    ingest = Ingest()
+    with serving(partial(add_ingest, ingest)) as address:
+        # At this speed only the clock sets the pace: the store is not read.
+        options = ["--address", address, "--data", str(tmp_path), "--speed", "1000000"]
+        assert run(["play", str(file), *options]) == 130
+    lock.release()
+    out, err = capsys.readouterr()
+    accepted = len(ingest.events)
+    assert 0 < accepted < EVENTS
+    assert out.startswith(f"interrupted: played {accepted:,} events in ")
+    assert f": {accepted:,} accepted, 0 rejected; " in out
+    assert out.endswith(". Playing the files again is safe: an event that was accepted counts once\n")
+    assert "Ctrl-C again does not wait" in err
+    assert not any(request.end for request in ingest.requests)
     assert signal.getsignal(signal.SIGINT) is handler

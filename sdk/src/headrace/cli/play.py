@@ -18,6 +18,8 @@ from headrace.cli.sending import (
     report_problems,
     sending_options,
     sources_of,
+    stopped_by_interrupt,
+    tell_interruption,
     tell_outcome,
 )
 from headrace.wording import counted, format_span, format_time
@@ -93,7 +95,7 @@ def command(
 
     target = find(loop, data, redis)
     loop_definition = definition_of(target, definition)
-    with report_problems(target), progress("play", limit) as show:
+    with report_problems(target), progress("play", limit) as show, stopped_by_interrupt() as stopped:
         result = play(
             loop_definition,
             sources_of(loop_definition, sources),
@@ -104,8 +106,11 @@ def command(
             ahead=ahead,
             final=not more,
             on_progress=lambda at: show(at.sent, _note(at)),
+            stop=stopped.is_set,
         )
     print_rejections(result.rejections, result.rejected)
+    if stopped.is_set():
+        return tell_interruption(as_json, _line(result), _facts(result), "Playing")
     return tell_outcome(as_json, _line(result), _facts(result))
 
 

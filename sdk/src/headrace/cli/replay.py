@@ -146,7 +146,8 @@ def command(
                 audit = reading.audit(model)
                 print_differences(audit.differences(selection), totals[model.name], as_json)
                 totals[model.name].examples, totals[model.name].examples_left_out = audit.examples, audit.left_out
-    sum_up(totals, alterations, complete, diff, as_json=as_json)
+    selected = bool(ids) or start is not None or end is not None
+    sum_up(totals, alterations, complete, diff, selected=selected, as_json=as_json)
     return 1 if diff and any(counts.differing for counts in totals.values()) else 0
 
 

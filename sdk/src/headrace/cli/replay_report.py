@@ -121,9 +121,21 @@ def print_vectors(comparison: Comparison, replayed: Replayed, as_json: bool) -> 
 
 
 def sum_up(
-    totals: Mapping[str, Counts], alterations: Alterations, complete: bool, diff: bool, *, as_json: bool
+    totals: Mapping[str, Counts],
+    alterations: Alterations,
+    complete: bool,
+    diff: bool,
+    *,
+    selected: bool = False,
+    as_json: bool,
 ) -> None:
-    """Print what was recomputed and how much differs; notes go to standard error."""
+    """Print what was recomputed and how much differs; notes go to standard error.
+
+    Parameters
+    ----------
+    selected
+        Whether options select events by id or time.
+    """
     for stream, strangers in alterations.strangers().items():
         some = f"{', '.join(strangers[:3])}{' ...' if len(strangers) > 3 else ''}"
         say_line(f"not met in {stream}: {counted(len(strangers), 'id')} ({some})", err=True)
@@ -132,7 +144,7 @@ def sum_up(
         return
     how = "with events altered" if alterations else "complete" if complete else "at their cuts"
     for name, counts in totals.items():
-        for note in _notes(counts):
+        for note in _notes(counts, selected):
             say(f"{name}: {note}", err=True)
         early = f" ({counts.unscored:,} asked before this definition had a version)" if counts.unscored else ""
         relearned_note = f" ({len(counts.relearned):,} learned again)" if counts.relearned else ""
@@ -151,9 +163,10 @@ def _verdict(counts: Counts) -> str:
     return f"{', '.join(parts[:-1])} and {parts[-1]} differ, of {counted(len(counts.differing), 'event')}"
 
 
-def _notes(counts: Counts) -> Iterator[str]:
+def _notes(counts: Counts, selected: bool) -> Iterator[str]:
     if not counts.vectors and not counts.requests and not counts.differing:
-        yield "nothing that was logged is meant: see --id, --from and --to"
+        none = "no logged vector matches --id, --from and --to" if selected else "no vector is logged yet"
+        yield f"{none} (of this definition of the model)"
     if counts.missing:
         some = ", ".join(map(str, sorted(counts.missing)[:3]))
         yield (

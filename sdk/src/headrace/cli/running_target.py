@@ -156,10 +156,11 @@ def find(loop: str | None = None, data: Path | None = None, redis: str | None = 
     """
     if redis:
         names = _loops_in_store(redis)
-        return Target(_only([name for name in names if loop is None or name == loop], loop, others=names), redis)
+        matches_in_store = [name for name in names if loop is None or name == loop]
+        return Target(_only(matches_in_store, loop, f"on {public_address(redis)}", names), redis)
     running = _local_loops(data)
     matches = [up_file for up_file in running if loop is None or _matches(up_file, loop)]
-    name = _only([up_file.loop for up_file in matches], loop, data, [up_file.loop for up_file in running])
+    name = _only([up_file.loop for up_file in matches], loop, _place(data), [up_file.loop for up_file in running])
     up = next(up_file for up_file in matches if up_file.loop == name)
     return Target(up.loop, up.redis, up.pulsar, Path(up.data), up.namespace, up.pulsar_admin, up.partitioned)
 
@@ -183,18 +184,24 @@ def _matches(up_file: UpFile, loop: str) -> bool:
     return loop == up_file.loop or os.path.abspath(loop) == up_file.loop_file
 
 
-def _only(names: list[str], loop: str | None, data: Path | None = None, others: Sequence[str] = ()) -> str:
+def _place(data: Path | None) -> str:
+    """Say where a loop of this machine is searched for."""
+    from headrace.embedded.up_file import HOME
+
+    return f"on {data}" if data else f"under {HOME.absolute()}"
+
+
+def _only(names: list[str], loop: str | None, place: str, others: Sequence[str]) -> str:
     """Return the only name; raise an error that suggests one of `others` if there is none, or several."""
     if len(names) == 1:
         return names[0]
     if names:
         raise click.UsageError(f"several loops run: {', '.join(sorted(names))}; say which one")
     subject = f"loop {quoted(loop)}" if loop else "no loop"
-    place = f" on {data}" if data else ""
     runs = "does not run" if loop else "runs"
     hint = did_you_mean(loop, others) if loop else ""
     cure = hint or "`headrace up LOOP` starts one, --data or --redis finds one elsewhere"
-    raise Unavailable(f"{subject} {runs}{place}; {cure}")
+    raise Unavailable(f"{subject} {runs} {place}; {cure}")
 
 
 def _local_loops(data: Path | None) -> list[UpFile]:

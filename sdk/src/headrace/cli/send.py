@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from headrace.cli.error_text import INTERRUPTED
 from headrace.cli.running_target import Target, find, loop_options
 from headrace.cli.sending import (
     decided_facts,
@@ -17,12 +16,11 @@ from headrace.cli.sending import (
     report_problems,
     sending_options,
     stopped_by_interrupt,
+    tell_interruption,
     tell_outcome,
 )
 from headrace.errors import Unavailable, UnknownName
 from headrace.wording import counted
-
-_ONCE = "an event that was accepted counts once"
 
 
 @click.command("send")
@@ -77,8 +75,7 @@ def command(
     line = f"sent {counted(result.sent, 'event')} to {stream}: {decided_text(result)}"
     facts = {"stream": stream, "sent": result.sent, **decided_facts(result)}
     if stopped.is_set():
-        tell_outcome(as_json, f"interrupted: {line}. Sending the files again is safe: {_ONCE}", facts)
-        return INTERRUPTED
+        return tell_interruption(as_json, line, facts, "Sending")
     return tell_outcome(as_json, line, facts)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import click
 
 from headrace.cli.display_guard import Guard
-from headrace.cli.error_text import REFUSED
+from headrace.cli.error_text import INTERRUPTED, REFUSED
 from headrace.cli.output import say, say_line
 from headrace.cli.running_target import Target
 from headrace.wording import counted, printable
@@ -257,3 +257,10 @@ def tell_outcome(as_json: bool, line: str, facts: dict[str, object]) -> int:
     """Print the outcome on standard output; return the exit code."""
     say(json.dumps(facts) if as_json else line)
     return REFUSED if facts["rejected"] else 0
+
+
+def tell_interruption(as_json: bool, line: str, facts: dict[str, object], action: str) -> int:
+    """Print the outcome of an interrupted command, and that its action may be repeated; return the exit code."""
+    cure = f"{action} the files again is safe: an event that was accepted counts once"
+    tell_outcome(as_json, f"interrupted: {line}. {cure}", facts)
+    return INTERRUPTED

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headrace.cli.error_text import REFUSED, Refused
 from headrace.cli.output import say, say_line
 from headrace.cli.running_target import Target, broker_of, find, loop_options
 from headrace.cli.sending import definition_of
-from headrace.errors import InvalidRequest, UnknownName
+from headrace.errors import UnknownName
 from headrace.wording import quoted, shown
 
 if TYPE_CHECKING:
@@ -80,20 +81,14 @@ def _stopped_model(target: Target, model: str, example_id: str) -> StoppedModel:
 
     Raises
     ------
-    InvalidRequest
+    Refused
         It is another example, or the model has not stopped.
     """
     examples = [status.stopped[model] for status in target.statuses() if model in status.stopped]
     if not examples:
-        raise InvalidRequest(
-            "the example to leave out",
-            quoted(example_id),
-            f"one that a model has stopped at: {model} has not stopped (see `headrace status`)",
-        )
+        raise Refused(f"{model} has not stopped at an example: nothing to skip (see `headrace status`)", REFUSED)
     for example in examples:
         # An id that cannot be typed may be given as it is shown.
         if example_id in (example.id, shown(example.id)):
             return example
-    raise InvalidRequest(
-        "the example to leave out", quoted(example_id), f"{quoted(examples[0].id)}, which {model} has stopped at"
-    )
+    raise Refused(f"{model} has stopped at example {quoted(examples[0].id)}, not at {quoted(example_id)}", REFUSED)

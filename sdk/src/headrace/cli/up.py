@@ -106,8 +106,8 @@ def command(
                 _repeat(running, lambda: None, _LINES_EVERY_S)
             _show(running)
     except _Stopped:
-        at = f" --data {data}" if data else ""
-        _report(f"loop stopped; `headrace up {loop}{at}` goes on from where it is")
+        at = f" --data {shlex.quote(str(data))}" if data else ""
+        _report(f"loop stopped; `headrace up {shlex.quote(str(loop))}{at}` goes on from where it is")
 
 
 class _Stopped(KeyboardInterrupt):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, Iterable, Mapping
 from datetime import datetime
 from numbers import Integral, Real
 from typing import TypeGuard
 
 from headrace.errors import InvalidRequest
-from headrace.wording import microseconds
+from headrace.wording import microseconds, quoted
+
+_ADDRESS = "host:port of the service"
+_HOST_AND_PORT = re.compile(r"(\[[^\]\s]+\]|[^\[\]:/\s]+):\d{1,5}")
+_SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:")
 
 
 def time_limit(field: str, value: object) -> float:
@@ -37,6 +42,14 @@ def text(field: str, value: object, expected: str) -> str:
     if not isinstance(value, str):
         raise InvalidRequest(field, repr(value), expected)
     return value
+
+
+def service_address(field: str, value: object) -> str:
+    """Return the address of a service: a host with its port, or a target with one of gRPC's schemes."""
+    address = text(field, value, _ADDRESS)
+    if not _HOST_AND_PORT.fullmatch(address) and not address.startswith(_SCHEMES):
+        raise InvalidRequest(field, quoted(address) if address else "empty", _ADDRESS)
+    return address
 
 
 def moment(field: str, value: object) -> int:

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 from headrace.client import arguments
 from headrace.client.failures import RETRY_S, Peer
-from headrace.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
+from headrace.errors import DeadlineExceeded, Overloaded, Unavailable
 
 #: Maximum seconds between two attempts, unless the service asks for more.
 _LONGEST_S = 2.0
-
-_ADDRESS = "host:port of the service"
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,7 @@ class CallRules:
     concurrency: int
 
     def __post_init__(self) -> None:
-        if not arguments.text("address", self.peer.address, _ADDRESS):
-            raise InvalidRequest("address", "empty", _ADDRESS)
+        arguments.service_address("address", self.peer.address)
         arguments.positive_seconds("timeout", self.timeout)
         arguments.whole_number("retries", self.retries, 0)
         arguments.whole_number("concurrency", self.concurrency, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -36,9 +38,15 @@ def encode(event: Event) -> bytes:
     if isinstance(event, str):
         return event.encode()
     try:
-        return msgspec.json.encode(event)
+        return msgspec.json.encode({**event, **_not_finite(event)} if isinstance(event, Mapping) else event)
     except TypeError:
         raise _wrong_value(event) from None
+
+
+def _not_finite(event: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
+    """Return NaN and infinities as JSON that the service can name: otherwise they would become null."""
+    numbers = {name: value for name, value in event.items() if isinstance(value, float) and not math.isfinite(value)}
+    return {name: msgspec.Raw(json.dumps(value).encode()) for name, value in numbers.items()}
 
 
 def _wrong_value(event: Mapping[str, Any]) -> InvalidEvent:

@@ -112,6 +112,7 @@ def play(
     ahead: int = AHEAD,
     final: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> PlayResult:
     """Play files into a running loop, merged in the order of event time.
 
@@ -137,6 +138,9 @@ def play(
         Declare at the end that no more events follow, so that the loop does not wait for them.
     on_progress
         Called several times a second.
+    stop
+        Asked before each slice of events: once it returns true, no more is sent, and the result is that of the events
+        sent until then.
 
     Raises
     ------
@@ -153,7 +157,8 @@ def play(
     began = clock.now()
     client = IngestClient(address, sender=sender_name("play"))
     with store, client, client.stream(decide=True) as target:
-        player = Player(ranked, target, pace, clock, look=_progress_check(target, look), on_progress=on_progress)
+        check = _progress_check(target, look)
+        player = Player(ranked, target, pace, clock, look=check, on_progress=on_progress, stop=stop)
         player.run(limit, final)
         result = target.finish()
     return PlayResult(
@@ -244,8 +249,10 @@ class Player:
         look: Callable[[], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         now: Callable[[], int] = wall_clock,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._now = now
+        self._stop = stop
         self.sent = 0
         self.first_time: int | None = None
         self.last_time: int | None = None
@@ -260,28 +267,30 @@ class Player:
         self._marks = dict.fromkeys((source.stream.name for source in sources), 0)
 
     def run(self, limit: int | None, final: bool) -> None:
-        """Play to the end, or until `limit` events are sent."""
+        """Play to the end, until `limit` events are sent, or until the player is stopped."""
         rows = merge(self._sources)
         head = next(rows, None)
         remaining = limit if limit is not None else 2**62
-        while head is not None and remaining > 0:
-            events, until = self._wait(head.place)
+        while head is not None and remaining > 0 and (window := self._wait(head.place)):
+            events, until = window
             slice_, head = self._take(rows, head, min(events, remaining), until)
             remaining -= sum(map(len, slice_.values()))
             self._send(slice_, head.place if head is not None else None)
-        if final:
+        if final and not self._stop():
             for stream in self._marks:
                 self._target.send(stream, (), end=True)
         self._report_progress(force=True)
 
-    def _wait(self, place: int) -> tuple[int, float]:
-        while True:
+    def _wait(self, place: int) -> tuple[int, float] | None:
+        """Wait until events may be sent; return how many, and up to which time, or None if the player is stopped."""
+        while not self._stop():
             self._look()
             window = self._pace.window(place)
             if window.events:
                 return window.events, window.until
             self._report_progress()
             self._clock.sleep(min(window.wait_s, 1.0))
+        return None
 
     def _take(
         self, rows: Iterator[Row], head: Row, events: int, until: float

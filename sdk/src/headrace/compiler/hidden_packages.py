@@ -22,7 +22,7 @@ def hiding_file(error: BaseException, loop_file: Path) -> Path | None:
     folder = loop_file.parent
     name = loop_file.stem if _is_imported(loop_file, error) else _package_of(error)
     file = next((path for path in (folder / f"{name}.py", folder / name / "__init__.py") if path.is_file()), None)
-    return file if file is not None and _exists_elsewhere(name, folder) else None
+    return file if file is not None and hides_package(name, folder) else None
 
 
 def _is_imported(loop_file: Path, error: BaseException) -> bool:
@@ -44,8 +44,9 @@ def _package_of(error: ImportError | AttributeError) -> str:
     return (name or "").partition(".")[0]
 
 
-def _exists_elsewhere(name: str, folder: Path) -> bool:
+def hides_package(name: str, folder: Path) -> bool:
+    """Return whether a file of this name in a folder hides a package that is found elsewhere."""
     if name in sys.stdlib_module_names:
         return True
-    others = [entry for entry in sys.path if Path(entry).resolve() != folder]
+    others = [entry for entry in sys.path if Path(entry).resolve() != folder.resolve()]
     return PathFinder.find_spec(name, others) is not None

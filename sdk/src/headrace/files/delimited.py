@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +21,8 @@ from headrace.files.values import Column, from_text, text_column
 from headrace.wording import cut, printable
 
 _OTHERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+#: A number with a decimal comma, and how many records are examined for one.
+_DECIMAL_COMMA, _EXAMINED = re.compile(r'"?[+-]?\d+,\d+"?'), 100
 #: How many lines within a stray quote its fault names.
 _NAMED = 10
 #: How many characters of a wrong header are shown.
@@ -66,9 +70,16 @@ def read_header(records: Records, path: Path, expected: Sequence[str]) -> list[s
     for separator, name in _OTHERS.items():
         others = next(csv.reader([first.text], delimiter=separator), [])
         if len(others) > len(header) and not set(expected) & set(header):
-            cure = f"commas: pandas.read_csv(..., sep={separator!r}).to_csv(..., index=False) writes them"
+            options = f"sep={separator!r}" + (", decimal=','" if _has_decimal_commas(records, separator) else "")
+            cure = f"commas: pandas.read_csv(..., {options}).to_csv(..., index=False) writes them"
             raise broken(path, 1, f"a header with {name} between its cells", cure)
     return header
+
+
+def _has_decimal_commas(records: Records, separator: str) -> bool:
+    """Return whether one of the next records has a cell such as 10,8."""
+    cells = (cell for record in islice(records, _EXAMINED) for cell in record.text.strip().split(separator))
+    return any(_DECIMAL_COMMA.fullmatch(cell) for cell in cells)
 
 
 class _Table:

@@ -15,7 +15,7 @@ import redis
 from headrace.definition import LoopDefinition, ModelDefinition, StreamDefinition
 from headrace.engine.kernel.join import Rule
 from headrace.engine.kernel.partition import PartitionId
-from headrace.errors import InvalidRequest
+from headrace.errors import HeadraceError, InvalidRequest
 from headrace.history.outputs import OnProgress, Outputs, Retained, read_outputs
 from headrace.runtime.pulsar.producer import wake
 from headrace.runtime.redis.pairs import JoinState, PairStore
@@ -30,8 +30,8 @@ class StateIsThere(InvalidRequest):
     """The store has not lost its state: starting over would only cost time."""
 
     def __init__(self, loop: str) -> None:
-        cure = "a store that has lost something, or --again, which counts rows and pairs as lost"
-        super().__init__("the store", f"one that has the state of {loop}", cure)
+        cure = "use --again to rebuild its rows and pairs all the same"
+        HeadraceError.__init__(self, f"the store has lost nothing of {loop}; {cure}")
 
 
 @dataclass(frozen=True)

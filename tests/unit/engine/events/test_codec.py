@@ -188,3 +188,11 @@ def test_what_ingest_takes_its_stream_can_read(size: int) -> None:
         return
     _, valid, invalid = CODEC.columns([payload])
     assert (valid, invalid) == ([0], [])
+
+
+@pytest.mark.parametrize("value", [None, math.nan])
+def test_a_scoring_request_may_lack_the_value_of_a_field_that_is_not_needed(value: object) -> None:
+    columns = CODEC.request(event(delay=value), frozenset({"seats"}))
+    assert "delay" not in columns.fields
+    with pytest.raises(InvalidEvent, match=r"field 'delay' is (null|NaN)"):
+        CODEC.request(event(delay=value), frozenset({"delay"}))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
-from headrace.cli.output import say
+from headrace.cli.output import say, say_line
 
 
 @click.command("init")
@@ -26,11 +27,11 @@ def command(*, table: Path, output: Path | None, label: str | None, time: str | 
       headrace init trips.csv --label minutes
     """
     from headrace.cli.init.facts import look_at
-    from headrace.cli.init.loop_file import SORTED, LoopFile, column_lines, sort_command, usual_name
+    from headrace.cli.init.loop_file import SORTED, LoopFile, column_lines, notes_of, sort_command, usual_name
     from headrace.cli.init.roles import roles_of
     from headrace.compiler import load
 
-    name = usual_name(table.name.split(".")[0])
+    name = usual_name(table.name.split(".")[0], output.parent if output else Path())
     path = output or Path(f"{name}.py")
     if path.exists() and not force:
         raise click.UsageError(f"{path} exists already: --force overwrites it, --output FILE writes another")
@@ -40,13 +41,15 @@ def command(*, table: Path, output: Path | None, label: str | None, time: str | 
     path.write_text(draft.text, encoding="utf-8")
     for line in column_lines(facts, roles):
         say(line)
-    load(path)
+    for note in notes_of(facts):
+        say_line(f"note: {note}")
+    loop = shlex.quote(load(path).definition.name)
     questions = draft.text.count("?")
     say(f"\nwrote {path}, with {questions} questions in its comments. Then:\n")
     if roles.lateness > SORTED:
         say(f"  {sort_command(table, facts, roles)}")
         table = table.with_name("sorted.csv")
-    say(f"  headrace up {path}")
-    say(f"  headrace play {table}")
-    say(f"  headrace score {draft.model} --event '{draft.event()}'")
+    say(f"  headrace up {shlex.quote(str(path))}")
+    say(f"  headrace play {shlex.quote(str(table))} --loop {loop}")
+    say(f"  headrace score {draft.model} --loop {loop} --event {shlex.quote(draft.event())}")
     return 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from headrace.definition import Field, FieldType
@@ -12,6 +14,7 @@ from headrace.errors import InvalidEvent
 from headrace.files import cells_of, field_name
 from headrace.files.lines import take
 from headrace.files.values import from_text
+from headrace.wording import quoted
 
 #: Rows that are examined closely; later rows only count for how far the table is out of order.
 CLOSE = 50_000
@@ -28,9 +31,19 @@ _ABOUT_TIME = re.compile(r"time|date|stamp|epoch|(^|_)(at|ts|on|when)$", re.IGNO
 #: Patterns of dates, and the range of numbers that stand for the years 1980 to 2100, in each unit.
 _PATTERNS = tuple(
     f"{day}{clock}"
-    for day in ("%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%b %d %Y", "%d %b %Y", "%Y%m%d")
-    for clock in ("", " %H:%M:%S", " %H:%M")
+    for day in (
+        *("%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%b %d %Y", "%d %b %Y", "%Y%m%d", "%d-%b-%y", "%d-%b-%Y"),
+        *("%b %d, %Y", "%B %d, %Y", "%d %B %Y", "%m/%d/%y", "%d/%m/%y", "%d-%m-%Y", "%m-%d-%Y"),
+    )
+    for clock in ("", " %H:%M:%S", " %H:%M", " %I:%M %p", " %I:%M:%S %p")
 )
+#: The share of a column's values that are called odd, at most, and of the first values that must be alike.
+_ODD, _ALIKE = 0.01, 0.9
+#: How many distinct values are compared with a pattern before all are.
+_FIRST = 20
+_INDEX = re.compile(r"\s*|Unnamed: ?0")
+#: Texts that contain a date, as a person sees it.
+_LIKE_DATE = re.compile(r"\d{1,4}[-/. ](\d{1,2}|[A-Za-z]{3,9})[-/. ,]+\d{2,4}|[A-Za-z]{3,9} \d{1,2},? \d{4}")
 _SECONDS = (315_000_000, 4_110_000_000)
 _UNITS = {
     unit: (_SECONDS[0] * scale, _SECONDS[1] * scale)
@@ -61,6 +74,8 @@ class Column:
         How often each value occurs, unless there are too many.
     low, high
         The smallest and the largest number or time (µs).
+    odd
+        The few values that keep a column of texts from being one of numbers or times, in words; "" if there are none.
     """
 
     name: str
@@ -76,6 +91,12 @@ class Column:
     low: float = float("inf")
     high: float = float("-inf")
     example: str = ""
+    odd: str = ""
+
+    @property
+    def resembles_time(self) -> bool:
+        """Whether a column of texts looks like one of times."""
+        return self.kind is FieldType.STRING and bool(_LIKE_DATE.match(self.example))
 
     def time(self, cells: Sequence[str]) -> int | None:
         """Return the time (µs) of a row in this column."""
@@ -88,6 +109,8 @@ class Table:
 
     Attributes
     ----------
+    unnamed, indexes
+        Columns that are left out: without a name of their own, or with the numbers of the rows.
     sample
         Rows that were examined closely.
     rows
@@ -100,6 +123,7 @@ class Table:
     names: list[str]
     columns: list[Column]
     unnamed: list[str]
+    indexes: list[str]
     sample: list[list[str]]
     rows: int = 0
     repeated: int = 0
@@ -141,18 +165,30 @@ def look_at(path: Path) -> Table:
     with cells_of(path) as (names, rows):
         sample = take(rows, CLOSE, lambda cells: sum(map(len, cells)), _CLOSE_SIZE)
         count = len(sample) + sum(1 for _ in rows)
-    fields = [field_name(name) for name in names]
+    indexes = {place for place, name in enumerate(names) if _INDEX.fullmatch(name) and _numbers_rows(sample, place)}
+    fields = ["" if place in indexes else field_name(name) for place, name in enumerate(names)]
     duplicates = {name for name in fields if fields.count(name) > 1}
     columns = [
         _column(name, place, [cells[place] for cells in sample])
         for place, name in enumerate(fields)
         if name and name not in duplicates
     ]
+    for column in columns:
+        column.odd = _odd(column, path, sample)
+    shown_names = [name.strip() or f"column {place + 1}" for place, name in enumerate(names)]
     unnamed = [
-        names[place] or f"column {place + 1}" for place, name in enumerate(fields) if not name or name in duplicates
+        shown_names[place]
+        for place, name in enumerate(fields)
+        if (not name or name in duplicates) and place not in indexes
     ]
     repeated = len(sample) - len({tuple(cells) for cells in sample})
-    return Table(path, names, columns, unnamed, sample, count, repeated)
+    left_out = [shown_names[place] for place in sorted(indexes)]
+    return Table(path, names, columns, unnamed, left_out, sample, count, repeated)
+
+
+def _numbers_rows(sample: Sequence[Sequence[str]], place: int) -> bool:
+    """Return whether a column numbers the rows, from 0."""
+    return len(sample) > 1 and all(cells[place] == str(number) for number, cells in enumerate(sample))
 
 
 def _column(name: str, place: int, cells: list[str]) -> Column:
@@ -160,9 +196,7 @@ def _column(name: str, place: int, cells: list[str]) -> Column:
     present = [cell for cell in cells if cell and cell not in _PLACEHOLDERS]
     column.placeholders = {cell for cell in set(cells) if cell in _PLACEHOLDERS}
     column.missing = len(cells) - len(present)
-    counts: dict[str, int] = {}
-    for cell in present:
-        counts[cell] = counts.get(cell, 0) + 1
+    counts = Counter(present)
     column.unique = len(counts) == len(present) > 0
     column.distinct, column.values = len(counts), counts if len(counts) <= _KEPT else {}
     column.example = present[-1] if present else ""
@@ -172,18 +206,54 @@ def _column(name: str, place: int, cells: list[str]) -> Column:
     return column
 
 
+def _odd(column: Column, path: Path, sample: Sequence[Sequence[str]]) -> str:
+    """Say which few values keep a column of texts from being one of numbers or of times; "" if there are none."""
+    if column.kind is not FieldType.STRING:
+        return ""
+    cells = [row[column.place] for row in sample]
+    counts = Counter(cell for cell in cells if cell and cell not in column.placeholders)
+    for noun, is_usual in _USUAL_VALUES:
+        odd = _odd_values(counts, is_usual)
+        if odd:
+            rows, first = sum(counts[value] for value in odd), cells.index(odd[0])
+            are = "is" if rows == 1 else "are"
+            where = f"{quoted(odd[0])} in line {_line(path, sample, first)}"
+            return f"{rows:,} of {counts.total():,} values of {column.name!r} {are} no {noun}: {where}"
+    return ""
+
+
+def _odd_values(counts: Counter[str], is_usual: Callable[[str], bool]) -> list[str]:
+    """Return the values that are not as usual, if they are few."""
+    first = list(counts)[:_FIRST]
+    if sum(counts[value] for value in first if is_usual(value)) < _ALIKE * sum(counts[value] for value in first):
+        return []
+    odd = [value for value in counts if not is_usual(value)]
+    return odd if sum(counts[value] for value in odd) <= _ODD * counts.total() else []
+
+
+def _line(path: Path, sample: Sequence[Sequence[str]], row: int) -> int:
+    """Return the line of a row in its file: a quoted cell may have several lines."""
+    header = 1 if ".csv" in (suffix.lower() for suffix in path.suffixes) else 0
+    breaks = sum(cell.count("\n") for cells in sample[:row] for cell in cells) if header else 0
+    return header + row + breaks + 1
+
+
 def _kind(name: str, values: list[str]) -> tuple[FieldType, str | None]:
     """Return the type of a column's values, and, for times, how they are written."""
     if not values:
         return FieldType.STRING, None
     if all(value.lower() in ("true", "false") for value in values):
         return FieldType.BOOL, None
-    if all(_NUMBER.fullmatch(value) and value.strip("+-.eE") for value in values):
+    if all(map(_is_number, values)):
         return _kind_of_numbers(name, values)
     for form in (None, *_PATTERNS):
         if all(time_of(value, form) is not None for value in values):
             return FieldType.TIME, form
     return FieldType.STRING, None
+
+
+def _is_number(value: str) -> bool:
+    return bool(_NUMBER.fullmatch(value) and value.strip("+-.eE"))
 
 
 def _kind_of_numbers(name: str, values: list[str]) -> tuple[FieldType, str | None]:
@@ -209,3 +279,14 @@ def time_of(text: str, form: str | None) -> int | None:
         return from_text(_MOMENT, text, form)  # type: ignore[no-any-return]
     except InvalidEvent:
         return None
+
+
+def _is_time(form: str | None, text: str) -> bool:
+    return time_of(text, form) is not None
+
+
+#: What the values of a column usually are, and whether a value is that.
+_USUAL_VALUES: tuple[tuple[str, Callable[[str], bool]], ...] = (
+    ("number", _is_number),
+    *(("time", partial(_is_time, form)) for form in (None, *_PATTERNS)),
+)

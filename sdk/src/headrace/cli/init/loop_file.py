@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import keyword
 import math
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import pstdev
 
 from headrace.cli.init.facts import Column, Table
 from headrace.cli.init.roles import CATEGORIES, Roles
+from headrace.compiler.hidden_packages import hides_package
 from headrace.declare.durations import format_duration, parse_duration
 from headrace.declare.fields import CONTENT, PYTHON
 from headrace.definition import FieldType, Task
@@ -27,6 +30,8 @@ _LEARNERS = {
         "StandardScaler() | LinearRegression(optimizer=SGD(0.001), intercept_lr=0.01, clip_gradient=10)",
     ),
 }
+#: Names that loop files import, as far as a stream's class could have them.
+_IMPORTED = frozenset({"Count", "Label", "Mean", "Model", "Stream", "View"})
 _NUMBERS = (FieldType.INT, FieldType.FLOAT, FieldType.BOOL)
 _QUESTIONS = "Comments with a question mark are beside guesses of `headrace init`."
 _MINUTE, _DAY = 60_000_000, 86_400_000_000
@@ -42,7 +47,7 @@ class LoopFile:
     def __init__(self, table: Table, roles: Roles, name: str) -> None:
         self._table = table
         self._roles = roles
-        self.stream = "".join(part.capitalize() for part in name.split("_"))
+        self.stream = _class_name(name)
         self.model = f"{name}_{re.sub(r'[^a-z0-9]+', '_', roles.label.name.lower()).strip('_')}"
         self.task, self._value = self._outcome()
         self._taken = [column for column in (roles.time, roles.id, roles.label, roles.known_at) if column]
@@ -108,8 +113,8 @@ class LoopFile:
             yield f"# The rows are not in the order of their times, by up to {span}: sort the file first."
         elif roles.lateness:
             yield "# The rows are not in the order of their times: lateness= says by how much, and costs waiting."
-        for name in self._table.unnamed:
-            yield f"# {name!r} is left out: a field needs a name of its own."
+        for note in notes_of(self._table):
+            yield f"# {note}."
 
     def _fields(self) -> Iterator[str]:
         for column in self._table.columns:
@@ -180,8 +185,9 @@ class LoopFile:
         return [column.name for column in [*known_labels, *quantities][:_MEANS]]
 
     def _view(self, entity: Column) -> str:
-        means = ", ".join(f'"{name}": Mean("{name}")' for name in self._means())
-        aggregates = f'{{"count": Count(){f", {means}" if means else ""}}}'
+        aggregates = _aggregate_names(self._means())
+        means = ", ".join(f'"{name}": Mean("{column}")' for name, column in aggregates.items())
+        text = f'{{"count": Count(){f", {means}" if means else ""}}}'
         windows = ", ".join(f'"{window}"' for window in self._windows(entity))
         return "\n".join(
             [
@@ -190,7 +196,7 @@ class LoopFile:
                 f"    {self.stream},",
                 f'    by="{entity.name}",',
                 f"    windows=[{windows}],",
-                f"    aggregates={aggregates},",
+                f"    aggregates={text},",
                 ")",
             ]
         )
@@ -313,19 +319,55 @@ def _round_up(duration: int) -> str:
     return "2s"
 
 
-def usual_name(stem: str) -> str:
-    """Return a name for the stream and the file: lower-case letters, digits and _."""
-    name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
-    return name if name[:1].isalpha() else f"table_{name}".rstrip("_")
+def usual_name(stem: str, folder: Path) -> str:
+    """Return a name for the stream and its file in a folder: lower-case letters, digits and _.
+
+    The file hides no package, and the stream's class no name that the loop file imports.
+    """
+    name = _plain_name(stem)
+    taken = _class_name(name) in _IMPORTED or keyword.iskeyword(_class_name(name))
+    is_free = name[:1].isalpha() and not taken and not hides_package(name, folder)
+    return name if is_free else f"table_{name}".rstrip("_")
+
+
+def _class_name(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _plain_name(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+def _aggregate_names(columns: Sequence[str]) -> dict[str, str]:
+    """Name an aggregate of each column; return the columns by these names, of which "count" is taken."""
+    columns_by_name: dict[str, str] = {}
+    for column in columns:
+        plain = _plain_name(column)
+        first = plain if plain[:1].isalpha() and plain != "count" else f"mean_{plain}".rstrip("_")
+        name, number = first, 2
+        while name in columns_by_name:
+            name, number = f"{first}_{number}", number + 1
+        columns_by_name[name] = column
+    return columns_by_name
 
 
 def sort_command(path: Path, table: Table, roles: Roles) -> str:
     """Return a command that writes a CSV file in the order of its times, with pandas."""
     column = table.names[roles.time.place]
-    read = f"pd.read_csv({str(path)!r}, dtype=str, keep_default_na=False)"
-    key = f"key=lambda times: pd.to_datetime(times, format={roles.time.form or 'ISO8601'!r}, utc=True)"
-    sort = f"sort_values({column!r}, kind='stable', {key})"
-    return f'python -c "import pandas as pd; {read}.{sort}.to_csv({str(path.with_name("sorted.csv"))!r}, index=False)"'
+    read = f"pd.read_csv({_quote(str(path))}, dtype=str, keep_default_na=False)"
+    key = f"key=lambda times: pd.to_datetime(times, format={_quote(roles.time.form or 'ISO8601')}, utc=True)"
+    sort = f'sort_values({_quote(column)}, kind="stable", {key})'
+    write = f"to_csv({_quote(str(path.with_name('sorted.csv')))}, index=False)"
+    return f"python -c {shlex.quote(f'import pandas as pd; {read}.{sort}.{write}')}"
+
+
+def notes_of(table: Table) -> list[str]:
+    """Say which columns are left out, and which are texts only because of a few values."""
+    return [
+        *(f"{name!r} is left out: a field needs a name of its own" for name in table.unnamed),
+        *(f"{name!r} is left out: it only numbers the rows" for name in table.indexes),
+        *(f"{column.name} is a text: {column.odd}" for column in table.columns if column.odd),
+    ]
 
 
 def column_lines(table: Table, roles: Roles) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,21 +99,42 @@ def _find(table: Table, name: str) -> Column:
 
 
 def _no_time(table: Table, column: Column | None) -> InvalidRequest:
+    column = column or next((column for column in table.columns if column.resembles_time), None)
     if column is not None:
-        return InvalidRequest(
-            f"column {column.name!r}", f"no time ({column.example!r})", "ISO 8601, or seconds since 1970"
-        )
+        problem = f"no time ({column.odd or repr(column.example)})"
+        cure = "ISO 8601, or seconds since 1970"
+        if column.resembles_time:
+            cure += ". If pandas reads its dates, write timed.csv, without the rows that have none:\n"
+            cure += _convert_times(table, column)
+        return InvalidRequest(f"column {column.name!r}", problem, cure)
     problem = "a table without a column of times, which every event needs"
     cure = "one. Where the rows are in order, give them times a minute apart, and take timed.csv:"
     return InvalidRequest(str(table.path), problem, f"{cure}\n{_add_times(table.path)}")
 
 
-def _add_times(path: Path) -> str:
-    return (
-        f'  python -c "import pandas as pd; t = pd.read_csv({str(path)!r}); '
-        "t.insert(0, 'at', pd.date_range('2026-01-01', periods=len(t), freq='min')); "
-        "t.to_csv('timed.csv', index=False)\""
+def _convert_times(table: Table, column: Column) -> str:
+    name = _literal(table.names[column.place])
+    return _pandas_command(
+        f"t = pd.read_csv({_literal(str(table.path))}, dtype=str, keep_default_na=False)",
+        f't[{name}] = pd.to_datetime(t[{name}], format="mixed", errors="coerce")',
+        f't.dropna(subset=[{name}]).to_csv("timed.csv", index=False)',
     )
+
+
+def _add_times(path: Path) -> str:
+    return _pandas_command(
+        f"t = pd.read_csv({_literal(str(path))})",
+        't.insert(0, "at", pd.date_range("2026-01-01", periods=len(t), freq="min"))',
+        't.to_csv("timed.csv", index=False)',
+    )
+
+
+def _pandas_command(*statements: str) -> str:
+    return f"  python -c {shlex.quote('; '.join(['import pandas as pd', *statements]))}"
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _time(table: Table) -> Column | None:

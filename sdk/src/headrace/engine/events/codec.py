@@ -150,7 +150,7 @@ class StreamCodec:
         return self._to_columns(records), valid, invalid
 
     def request(self, event: bytes, names: frozenset[str]) -> EventColumns:
-        """Decode one event of a scoring request: only these fields must be there.
+        """Decode one event of a scoring request: only these fields must be there, others may be null or NaN.
 
         Raises
         ------
@@ -159,7 +159,8 @@ class StreamCodec:
         """
         self._check_size(event)
         document = _object(event)
-        selected = [field for field in self.stream.given if field.name in names or field.name in document]
+        present = {name for name, value in document.items() if value is not None and value == value}
+        selected = [field for field in self.stream.given if field.name in names or field.name in present]
         values = _read_all(selected, document, self.stream.time_format)
         fields = {
             field.name: column_of(field, [values[field.name]]) for field in self.stream.fields if field.name in values
