@@ -38,7 +38,8 @@ def encode(event: Event) -> bytes:
     if isinstance(event, str):
         return event.encode()
     try:
-        return msgspec.json.encode({**event, **_not_finite(event)} if isinstance(event, Mapping) else event)
+        numbers = _not_finite(event) if isinstance(event, Mapping) else {}
+        return msgspec.json.encode({**event, **numbers} if numbers else event)
     except TypeError:
         raise _wrong_value(event) from None
 
