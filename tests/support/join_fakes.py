@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +145,7 @@ class Log:
     def flush(self) -> None:
         return None
 
-    def holds_messages(self) -> bool:
+    def holds_entries(self) -> bool:
         return bool(self.payloads)
 
 
@@ -177,7 +177,13 @@ class Claim:
     held = True
 
 
-def joiner(definition: LoopDefinition, pairs: Pairs, log: Log, lease: Claim | None = None) -> JoinWorker:
+def joiner(
+    definition: LoopDefinition,
+    pairs: Pairs,
+    log: Log,
+    lease: Claim | None = None,
+    durable: Callable[[], bool] = lambda: True,
+) -> JoinWorker:
     return JoinWorker(
         definition,
         definition.models[0],
@@ -187,6 +193,7 @@ def joiner(definition: LoopDefinition, pairs: Pairs, log: Log, lease: Claim | No
         log=log,  # type: ignore[arg-type]
         lease=lease or Claim(),  # type: ignore[arg-type]
         heartbeat=Counts(),  # type: ignore[arg-type]
+        durable=durable,
     )
 
 

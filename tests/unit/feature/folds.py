@@ -21,7 +21,7 @@ from headrace.runtime.redis.partitions import OwnerReport, TakenOver
 from headrace.runtime.redis.rows import Write
 from headrace.watermark import ENDED, UNKNOWN
 from headrace.wire.deduplication import Accepted
-from headrace.wire.position import Position
+from headrace.wire.position import START, Position
 from headrace.wire.topics import END
 from headrace_feature.fold_worker import FoldWorker
 from headrace_feature.pulsar.outputs import OutputReached
@@ -191,7 +191,7 @@ class Outputs:
             self._reader(model.name, source).mark(epoch)
 
     def refuse_unknown(self, source: PartitionId, models: Sequence[ModelDefinition]) -> None:
-        if any((model.name, source) in self._world.told for model in models):
+        if any(self._reader(model.name, source).position > START.to_bytes() for model in models):
             raise CorruptState(f"{source} is not new")
 
     def send(self, vectors: MadeVectors, reached: OutputReached, former: str = "") -> None:
@@ -243,7 +243,11 @@ class Counts:
 
 
 def worker(
-    world: World, loop: LoopDefinition, max_rows: int = 1_000, clock: Callable[[], int] = lambda: 0
+    world: World,
+    loop: LoopDefinition,
+    max_rows: int = 1_000,
+    clock: Callable[[], int] = lambda: 0,
+    durable: Callable[[], bool] = lambda: True,
 ) -> FoldWorker:
     return FoldWorker(
         Fold(loop, step_events=5),
@@ -254,6 +258,7 @@ def worker(
         heartbeat=Counts(world),  # type: ignore[arg-type]
         max_rows=max_rows,
         clock=clock,
+        durable=durable,
     )
 
 

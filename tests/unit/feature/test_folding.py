@@ -14,7 +14,7 @@ from headrace.definition import LoopDefinition
 from headrace.engine.kernel.partition import PartitionId, Progress, Reached, RowsId
 from headrace.engine.kernel.tiles import HEADER_BYTES
 from headrace.engine.marks import MARK
-from headrace.errors import CorruptState, Fenced
+from headrace.errors import CorruptState, Fenced, Unavailable
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.redis.decisions import Tally, decode
 from headrace.runtime.redis.partitions import view_names
@@ -394,19 +394,56 @@ def test_a_new_owner_knows_what_was_promised_behind_what_is_done() -> None:
     assert world.reached == {partition: Reached(ENDED, ENDED) for partition in (A, B)}
 
 
-def test_a_partition_of_which_the_store_knows_nothing_is_refused_where_vectors_stand() -> None:
+def test_a_partition_that_the_store_does_not_know_is_refused_if_it_has_vectors() -> None:
     world, definition = World(), loop()
-    worker(world, definition).take_over(A)
-    feed_to_the_end = worker(world, definition)
+    former = worker(world, definition)
     for partition in (A, B):
-        feed_to_the_end.take_over(partition)
-        feed(feed_to_the_end, partition, [], ENDED)
-    finish(feed_to_the_end)
+        former.take_over(partition)
+        feed(former, partition, [(0, Event(partition.stream, "0", START, "p", 1.0))], ENDED)
+    finish(former)
     world.epochs.clear()
     for _ in range(2):
         with pytest.raises(CorruptState):
             worker(world, definition).take_over(A)
     worker(world, definition).take_over(B)  # no vectors are made of b's events: its log has all that it needs
+
+
+def test_a_partition_that_the_store_does_not_know_is_new_if_it_has_no_vectors() -> None:
+    """The store has forgotten its last second, in which the first owner began."""
+    world, definition = World(), loop()
+    worker(world, definition).take_over(A)
+    world.epochs.clear()
+    follower = worker(world, definition)
+    for partition in (A, B):
+        follower.take_over(partition)
+        feed(follower, partition, [(0, Event(partition.stream, "0", START, "p", 1.0))], ENDED)
+    finish(follower)
+    assert [id for id, _ in world.vectors["m"]] == ["0"]
+
+
+def test_no_vector_leaves_before_the_first_epoch_is_on_disk() -> None:
+    world, definition, answers = World(), loop(), [False, False, True, True]
+    found = []
+
+    def durable() -> bool:
+        found.append(dict(world.vectors))
+        return answers.pop(0)
+
+    fold = worker(world, definition, durable=durable)
+    for unavailable in (True, False):
+        for partition in (A, B):
+            fold.take_over(partition)
+            feed(fold, partition, [(0, Event(partition.stream, "0", START, "p", 1.0))], ENDED)
+        if unavailable:
+            with pytest.raises(Unavailable, match="append-only file"):
+                fold.step()
+            fold.give_up()
+    finish(fold)
+    assert found == [{}] * 4
+    assert [id for id, _ in world.vectors["m"]] == ["0"]
+    # What has been saved once is known: nothing waits for the disk again.
+    worker(world, definition, durable=durable).take_over(A)
+    assert not answers
 
 
 def test_a_new_view_is_folded_from_the_beginning_and_nothing_is_emitted_or_refused_twice() -> None:

@@ -11,7 +11,7 @@ import pytest
 from headrace import compiler
 from headrace.definition import LoopDefinition
 from headrace.engine.kernel.join import Index
-from headrace.errors import CorruptState
+from headrace.errors import CorruptState, Unavailable
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.redis.pairs import JoinState
 from headrace.watermark import ENDED, IDLE, UNKNOWN
@@ -279,6 +279,27 @@ def test_a_join_of_which_the_store_knows_nothing_is_refused_where_examples_stand
     for _ in range(2):
         with pytest.raises(CorruptState, match="headrace backfill"):
             join.begin()
+
+
+def test_no_entry_leaves_before_the_first_epoch_is_on_disk(tmp_path: Path) -> None:
+    definition, pairs, log, answers = loop(tmp_path, "stream"), Pairs(), Log(), [False, True]
+    join = joiner(definition, pairs, log, durable=lambda: answers.pop(0))
+    for unavailable in (True, False):
+        join.begin()
+        take(join, "features", vectors(definition, 0, "a"))
+        join.note_silence("features", Position(1, 0, -1))
+        take(join, "told", known(0, ("a", 5), ("x", 6)))
+        if unavailable:
+            with pytest.raises(Unavailable, match="append-only file"):
+                settle(join)
+            assert not log.payloads
+            join.give_up()
+    settle(join)
+    assert [id for _, id, _ in examples(definition, log)] == ["a"]
+    join.give_up()
+    # A log with entries has an owner on disk: its next one does not wait.
+    join.begin()
+    assert not answers
 
 
 def test_who_does_not_hold_the_lease_does_not_join(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from headrace.watermark import ENDED, IDLE, UNKNOWN
 from headrace.wire.position import Position
 from headrace.wording import FIRST_TIME
 from headrace_feature.decoder import Decoded, decode
+from headrace_feature.first_epochs import FirstEpochs
 from headrace_feature.intake import Intake
 from headrace_feature.other_partitions import OtherPartitions
 from headrace_feature.ownership import Ownership
@@ -56,6 +57,8 @@ class FoldWorker:
         The former definitions that the fold also works for.
     wake
         Sends the owner of a partition a message so that it takes the partition over.
+    durable
+        Waits until the store has all earlier writes on disk; returns False if that took too long.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class FoldWorker:
         clock: Callable[[], int] = wall_clock,
         answering: Answering | None = None,
         wake: Callable[[PartitionId], None] = lambda _partition: None,
+        durable: Callable[[], bool] = lambda: True,
     ) -> None:
         self._fold = fold
         self._answering = answering or Answering(fold.loop)
@@ -81,7 +85,8 @@ class FoldWorker:
         self._heartbeat = heartbeat
         self._clock = clock
         self._others = OtherPartitions(partitions)
-        self._ownership = Ownership(fold, partitions, outputs, self._others, wake=wake)
+        self._first_epochs = FirstEpochs(durable)
+        self._ownership = Ownership(fold, partitions, outputs, self._others, first_epochs=self._first_epochs, wake=wake)
         self._rows = RowMemory(fold, rows, self._ownership, heartbeat, max_rows=max_rows, max_bytes=max_bytes)
         self._intake = Intake(dead_letters, heartbeat, clock)
         self._publisher = ProgressPublisher(fold, partitions, outputs, self._ownership, heartbeat=heartbeat)
@@ -224,6 +229,7 @@ class FoldWorker:
     def _execute(self, plan: Plan, remote: Mapping[RowsId, Mapping[str, bytes]]) -> None:
         """Fold and assemble; make the effects durable in the order that lets another owner continue at any point."""
         step = self._fold.execute(plan, remote)
+        self._first_epochs.finish()
         self._publisher.send(step.vectors, self._answering)
         self._dead_letters.flush()
         self._outputs.flush()

@@ -8,6 +8,7 @@ from headrace.engine.kernel.join import Entry, weigh
 from headrace.runtime.redis.pairs import JoinState, PairStore
 from headrace.watermark import UNKNOWN
 from headrace.wire.position import START, Position
+from headrace_feature.first_epochs import FirstEpochs
 from headrace_feature.join_log import JoinLog
 from headrace_feature.join_topics import JoinTopics
 
@@ -25,11 +26,21 @@ class JoinJournal:
         The release watermark and the watermark of the log that were published last.
     """
 
-    def __init__(self, epoch: int, state: JoinState, topics: JoinTopics, *, pairs: PairStore, log: JoinLog) -> None:
+    def __init__(
+        self,
+        epoch: int,
+        state: JoinState,
+        topics: JoinTopics,
+        *,
+        pairs: PairStore,
+        log: JoinLog,
+        first_epochs: FirstEpochs,
+    ) -> None:
         self._epoch = epoch
         self._topics = topics
         self._pairs = pairs
         self._log = log
+        self._first_epochs = first_epochs
         self.state = state
         self.is_dirty = False
         self.forget_published()
@@ -52,6 +63,8 @@ class JoinJournal:
         released
             Whether they hold entries that were logged only because a source is idle or ended.
         """
+        if outbox:
+            self._first_epochs.finish()
         state = self.state
         state.outbox = list(outbox)
         state.released = released

@@ -47,7 +47,7 @@ def take_over(model: ModelDefinition, pairs: PairStore, log: ExamplesLog, labels
     CorruptState
         The store has lost the join's state.
     """
-    if not pairs.known() and log.holds_messages():
+    if not pairs.known() and log.holds_entries():
         raise CorruptState(
             f"the store has no state of the join of {model.name}, but {log.topic} holds examples: "
             "`headrace backfill` rebuilds the state from the logs"

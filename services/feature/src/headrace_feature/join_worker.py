@@ -19,6 +19,7 @@ from headrace.runtime.redis.leases import Lease
 from headrace.runtime.redis.pairs import PairStore
 from headrace.runtime.redis.status import Heartbeat, JoinStatus
 from headrace.wire.position import Position
+from headrace_feature.first_epochs import FirstEpochs
 from headrace_feature.join_takeover import take_over
 from headrace_feature.join_topics import JoinTopics
 from headrace_feature.owned_join import OwnedJoin
@@ -49,6 +50,8 @@ class JoinWorker:
     remake
         Starts making the examples of a changed model from the retained events, in the background: at least those of
         all events up to the given positions, by features topic.
+    durable
+        Waits until the store has all earlier writes on disk; returns False if that took too long.
 
     Attributes
     ----------
@@ -70,6 +73,7 @@ class JoinWorker:
         clock: Callable[[], float] = time.time,
         remake: Callable[[Mapping[str, Position]], Remaker] | None = None,
         refuse: Callable[[WrongMessage], None] = pass_over,
+        durable: Callable[[], bool] = lambda: True,
     ) -> None:
         self.model = model
         self.owned: OwnedJoin | None = None
@@ -83,6 +87,7 @@ class JoinWorker:
         self._clock = clock
         self._remake = remake
         self._refuse = refuse
+        self._first_epochs = FirstEpochs(durable)
 
     def begin(self) -> bool:
         """Take over the join if this process holds the lease; return False if it does not.
@@ -104,6 +109,8 @@ class JoinWorker:
 
     def _take_over(self) -> None:
         taken = take_over(self.model, self._pairs, self._log, self._labels)
+        if not taken.state.sequence:
+            self._first_epochs.begin()
         self.owned = OwnedJoin(
             self._loop,
             self.model,
@@ -111,6 +118,7 @@ class JoinWorker:
             JoinTopics(self._loop, self.model, taken, features=self._features, labels=self._labels),
             pairs=self._pairs,
             log=self._log,
+            first_epochs=self._first_epochs,
             heartbeat=self._heartbeat,
             refuse=self._refuse,
         )

@@ -17,6 +17,7 @@ from headrace.wire.position import Position
 from headrace.wording import FIRST_TIME
 from headrace_feature.entry_codec import EntryEncoder
 from headrace_feature.features_topic import ArrivedVector, FeaturesTopic
+from headrace_feature.first_epochs import FirstEpochs
 from headrace_feature.join_entries import JoinEntries
 from headrace_feature.join_journal import JoinJournal
 from headrace_feature.join_log import JoinLog
@@ -55,6 +56,7 @@ class OwnedJoin:
         *,
         pairs: PairStore,
         log: ExamplesLog,
+        first_epochs: FirstEpochs,
         heartbeat: Heartbeat,
         refuse: Callable[[WrongMessage], None],
     ) -> None:
@@ -67,7 +69,9 @@ class OwnedJoin:
         self._rule = Rule.of(loop, model)
         self._encoder = EntryEncoder(model, self._rule)
         self._log = JoinLog(model, log, taken.epoch)
-        self._journal = JoinJournal(taken.epoch, taken.state, topics, pairs=pairs, log=self._log)
+        self._journal = JoinJournal(
+            taken.epoch, taken.state, topics, pairs=pairs, log=self._log, first_epochs=first_epochs
+        )
         self._entries = JoinEntries(pairs, model.name, taken.epoch, heartbeat)
         self._marks = LabelMarks(model.name, topics.label_stream.definition)
         self._written = taken.written

@@ -11,6 +11,7 @@ from headrace.engine.kernel.partition import PartitionId, Progress, RowsId
 from headrace.runtime.redis.decisions import decode as decode_decisions
 from headrace.runtime.redis.partitions import OwnerReport, PartitionStore, view_names
 from headrace.wire.position import Position
+from headrace_feature.first_epochs import FirstEpochs
 from headrace_feature.other_partitions import OtherPartitions
 from headrace_feature.owned_partition import OwnedPartition
 from headrace_feature.pulsar.outputs import VectorOutputs
@@ -26,6 +27,8 @@ class Ownership:
     ----------
     others
         What the worker knows about all other partitions.
+    first_epochs
+        Begins to wait for the disk when a partition has never been saved.
     wake
         Sends the owner of a partition a message so that it takes the partition over.
 
@@ -42,12 +45,14 @@ class Ownership:
         outputs: VectorOutputs,
         others: OtherPartitions,
         *,
+        first_epochs: FirstEpochs,
         wake: Callable[[PartitionId], None],
     ) -> None:
         self._fold = fold
         self._store = store
         self._outputs = outputs
         self._others = others
+        self._first_epochs = first_epochs
         self._wake = wake
         self.partitions: dict[PartitionId, OwnedPartition] = {}
         self._views: dict[str, frozenset[str]] = {}
@@ -70,7 +75,9 @@ class Ownership:
         if not self._store.known(partition):
             self._outputs.refuse_unknown(partition, models)
         epoch, progress, ids, views, oldest_epoch, decisions = self._store.take_over(partition)
-        if self._lacks_a_view(partition, views):
+        if views is None:
+            self._first_epochs.begin()
+        elif self._lacks_a_view(partition, views):
             epoch, progress, ids = self._restart(partition, epoch, progress)
         self._outputs.open(partition, epoch, models)
         state = self._fold.own(partition, progress, ids)

@@ -17,15 +17,6 @@ from headrace.wire.position import START, Position
 _log = structlog.get_logger()
 
 
-def holds_messages(client: pulsar.Client, topic: str) -> bool:
-    """Return whether a physical topic holds any message."""
-    reader = LogReader(client, topic, queue=1)
-    try:
-        return reader.more()
-    finally:
-        reader.close()
-
-
 def read_whole(
     client: pulsar.Client, topic: str, max_messages: int = 1_000, *, compacted: bool = False
 ) -> Iterator[Batch]:
@@ -38,6 +29,11 @@ def read_whole(
                 yield batch
     finally:
         reader.close()
+
+
+def holds_data(client: pulsar.Client, topic: str) -> bool:
+    """Return whether a physical topic holds any message with a payload: others only say how far an owner is."""
+    return any(any(batch.payloads) for batch in read_whole(client, topic, 16))
 
 
 class LogReader:

@@ -63,7 +63,8 @@ class FeatureLanes:
         self._store = store
         self._heartbeat = heartbeat
         self._topics = Topics(loop.name, settings.namespace)
-        self._acknowledger = Acknowledger(Durability(store_connection.connect(settings.redis_url), loop.name))
+        self._durability = Durability(store_connection.connect(settings.redis_url), loop.name)
+        self._acknowledger = Acknowledger(self._durability)
         self._folder: FoldWorker | None = None
         self._joiners: list[JoinWorker] = []
         self._leases: list[Lease] = []
@@ -148,6 +149,7 @@ class FeatureLanes:
             max_rows=self._settings.rows,
             answering=self._answering,
             wake=outputs.wake,
+            durable=self._durability.wait,
             max_bytes=self._settings.row_bytes,
         )
         self._folder = worker
@@ -177,6 +179,7 @@ class FeatureLanes:
             log=ExamplesLog(self._client, self._topics, model),
             lease=lease,
             heartbeat=self._heartbeat,
+            durable=self._durability.wait,
             refuse=partial(dead_letters.refuse_messages, model.stream, f"vectors of model {model.name}"),
             remake=lambda taken: ExampleRemaker(self._loop, model, BrokerLogs(self._client), self._topics, taken=taken),
         )

@@ -14,7 +14,7 @@ from headrace.engine.kernel.join import Written
 from headrace.engine.kernel.partition import PartitionId
 from headrace.errors import CorruptState
 from headrace.runtime.pulsar.connection import partitions
-from headrace.runtime.pulsar.log_reader import holds_messages, read_whole
+from headrace.runtime.pulsar.log_reader import holds_data, read_whole
 from headrace.runtime.pulsar.messages import decoded, opened, pass_over
 from headrace.runtime.pulsar.producer import Producer, wake
 from headrace.wire.deduplication import Accepted
@@ -65,11 +65,11 @@ class VectorOutputs:
         Raises
         ------
         CorruptState
-            It is not: its outputs hold messages.
+            It is not: its outputs hold vectors.
         """
         for model in models:
             topic = self._topic(model.name, source)
-            if holds_messages(self._client, topic):
+            if holds_data(self._client, topic):
                 raise CorruptState(
                     f"the store has no state of {source.stream}-{source.partition}, but {topic} holds vectors of it: "
                     "`headrace backfill` rebuilds the state from the streams; to start from nothing, choose another "
@@ -179,9 +179,9 @@ class ExamplesLog:
         """Wait until the broker has everything."""
         self._producer.flush()
 
-    def holds_messages(self) -> bool:
-        """Return whether the log holds any message."""
-        return holds_messages(self._client, self.topic)
+    def holds_entries(self) -> bool:
+        """Return whether the log holds any entry."""
+        return holds_data(self._client, self.topic)
 
     def content(self) -> LogContent:
         """Read the log as its readers do: skip what an owner sent after the first message of its successor."""
