@@ -23,7 +23,7 @@ from headrace.client.merging import merge, sources_of
 from headrace.definition import LoopDefinition
 from headrace.demo.dataset import prepare
 from headrace.engine.events import StreamCodec
-from headrace.runtime.pulsar.consumer import PartitionConsumer
+from headrace.runtime.pulsar.consumer import OwnerProgress, PartitionConsumer
 from headrace.runtime.pulsar.log_reader import LogReader
 from headrace.runtime.pulsar.producer import Producer
 from headrace.runtime.pulsar.stream_schema import StreamSchema
@@ -54,7 +54,11 @@ def bare(client: pulsar.Client, loop: LoopDefinition, events: int) -> float:
     """Return the seconds taken by a consumer that only decodes."""
     topics = Topics(loop.name)
     codecs = [StreamCodec(stream) for stream in loop.streams]
-    consumers = [PartitionConsumer(client, topics.stream(stream.name), "bare") for stream in loop.streams]
+    # Without a report of an owner, a consumer does not look further if the embedded broker forgets it.
+    consumers = [
+        PartitionConsumer(client, topics.stream(stream.name), "bare", owner_progress=OwnerProgress)
+        for stream in loop.streams
+    ]
     left, started, owned = events, time.perf_counter(), set()
     while left:
         for codec, consumer in zip(codecs, consumers, strict=True):

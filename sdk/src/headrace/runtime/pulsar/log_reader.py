@@ -71,7 +71,6 @@ class LogReader:
         self._position = after
         self._within_batch = False
         self._doubted_position: Position | None = None
-        self._checked_position: Position | None = None
         self._reader = self._open()
 
     def receive(self, max_messages: int = 100, timeout_ms: int = 100) -> Batch:
@@ -149,9 +148,9 @@ class LogReader:
             raise Unavailable(f"broker: cannot read {self._topic}: {error}") from error
 
     def _look_further(self) -> None:
-        """Open the reader again if the log has more but nothing comes: the embedded broker forgets readers, too.
+        """Open the reader again, because nothing comes: the embedded broker forgets readers.
 
-        If the log is said to have ended, do so once: see the class.
+        Do so even if the log is said to have ended (see the class), but ever more rarely.
         """
         self._heard_at = self._clock()
         try:
@@ -160,11 +159,8 @@ class LogReader:
             return  # the topic is empty, or the broker does not answer
         if more:
             _log.warning("reader_reopened", topic=self._topic, position=self._position)
-            self._patience = min(2 * self._patience, MOST_PATIENCE)
-            self._reopen()
-        elif self._checked_position != self._position:
-            self._checked_position = self._position
-            self._reopen()
+        self._patience = min(2 * self._patience, MOST_PATIENCE)
+        self._reopen()
 
     def close(self) -> None:
         close(self._reader)
