@@ -275,6 +275,7 @@ def test_a_damaged_position_of_a_scorer_counts_as_none(store: redis.Redis, junk:
 def test_a_register_of_statuses_of_another_type_is_made_again(store: redis.Redis) -> None:
     board, status = StatusBoard(store, "damaged"), ServiceStatus(service="feature", instance="feature-0")
     store.set("headrace:damaged:status:seen:", b"junk")
+    assert board.read() == []
     board.write(status)
     board.write(status)
     assert [found.instance for found in board.read()] == ["feature-0"]

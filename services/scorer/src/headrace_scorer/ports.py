@@ -107,8 +107,6 @@ class PositionStore(Protocol):
         ------
         Unavailable
             The store does not answer.
-        Unreadable
-            The key holds something else.
         """
         ...
 

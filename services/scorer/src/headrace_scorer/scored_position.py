@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from headrace.errors import Unavailable, Unreadable
+from headrace.errors import Unavailable
 from headrace.wire.position import START, Position
 from headrace_scorer.ports import PositionStore
 
@@ -46,6 +46,6 @@ class ScoredPosition:
         self._tried_at = now
         try:
             self._store.write(self._topic, position)
-        except (Unavailable, Unreadable):
+        except Unavailable:
             return
         self._noted = position

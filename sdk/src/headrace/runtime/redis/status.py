@@ -201,8 +201,7 @@ class StatusBoard:
         """
         with suppress(redis.ResponseError):  # a store whose disk is full refuses writes, but can be read
             self._store.zremrangebyscore(self._register, "-inf", time.time() - _FORGET_S)
-        ranked: list[tuple[bytes, float]] = self._store.zrange(self._register, 0, -1, withscores=True)  # type: ignore[assignment]
-        seen = sorted(ranked)
+        seen = self._seen()
         values = self._store.mget([key for key, _ in seen]) if seen else []
         pairs = list(zip(seen, values, strict=True))
         alive = [_read(key, at, value) for (key, at), value in pairs if value is not None]
@@ -210,6 +209,15 @@ class StatusBoard:
         if silent:
             alive += [_silent(key, at) for (key, at), value in pairs if value is None]
         return alive
+
+    def _seen(self) -> list[tuple[bytes, float]]:
+        """Return the keys of all statuses, with the time of each; none while the register is of another type."""
+        try:
+            return sorted(self._store.zrange(self._register, 0, -1, withscores=True))  # type: ignore[arg-type]
+        except redis.ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            return []
 
 
 def _read(key: bytes, at: float, value: Any) -> ServiceStatus:
