@@ -124,7 +124,7 @@ class Recorder:
         self._vectors: dict[str, VectorLog] = {}
         self._logs: dict[str, EntryLog] = {}
         self._added: dict[str, dict[int, Position]] = {}
-        self._changed: dict[str, int] = {}
+        self._changes: dict[str, list[int]] = {}
         for model in loop.models:
             self._add(model)
 
@@ -152,9 +152,9 @@ class Recorder:
         """Return by partition the position after which each event is a question: only for a model that was added."""
         return self._added.get(model, {})
 
-    def changed(self, model: str) -> int:
-        """Return when (µs since the epoch) the definition of its examples last changed; 0 if it never did."""
-        return self._changed.get(model, 0)
+    def changes(self, model: str) -> list[int]:
+        """Return when (µs since the epoch) the definition of its examples changed, in order."""
+        return self._changes.get(model, [])
 
     def change(self, loop: LoopDefinition, now: int) -> None:
         """Continue with a changed loop, while it is stopped."""
@@ -169,7 +169,7 @@ class Recorder:
                 }
             elif model.examples_hash != before[model.name].examples_hash:
                 self._vectors[model.name], self._logs[model.name] = VectorLog(model), EntryLog(model)
-                self._changed[model.name] = now
+                self._changes.setdefault(model.name, []).append(now)
 
     def _add(self, model: ModelDefinition) -> None:
         self._features[model.name] = self._tails(f"{model.name}-features", self._loop.stream(model.stream).partitions)
@@ -296,10 +296,10 @@ class EntryLog:
             if not ours:
                 continue
             kind, question, id, time, label_time, label, weight, made = (columns[name][row] for name in _ENTRY)
-            values = _values(columns, row)
+            values, known = _values(columns, row), (label, label_time, weight)
             self._found.append(
                 LoggedEntry(
-                    seq, _KINDS[kind], question, id, time, label, label_time, weight, values, released, bool(made)
+                    seq, _KINDS[kind], question, id, time, *known, values, released, bool(made), message.published_ms
                 )
             )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -37,7 +38,7 @@ class Recording(Protocol):
 
     def added(self, model: str) -> Mapping[int, Position]: ...
 
-    def changed(self, model: str) -> int: ...
+    def changes(self, model: str) -> Sequence[int]: ...
 
 
 @dataclass
@@ -82,7 +83,8 @@ def verdict(
         check = VectorCheck(loop, model, judged, streams, tolerance)
         vectors = recorder.vectors(model.name)
         _note(result.unfinished, model, check.missing(vectors, recorder.since(model.name)))
-        changed = recorder.changed(model.name)
+        changes = recorder.changes(model.name)
+        changed = changes[-1] if changes else 0
         new = vectors[right.get((model.name, changed), 0) :]
         wrong = [problem for vector in new for problem in check.wrong(vector)]
         _note(result.wrong, model, wrong)
@@ -94,11 +96,18 @@ def verdict(
         logged = recorder.log(model.name)
         _note(result.wrong, model, _not_as_logged(logged, vectors))
         made_entries = [entry for entry in logged if entry.made]
-        _note(result.wrong, model, [problem for entry in made_entries for problem in check.wrong_made(entry, changed)])
+        _note(result.wrong, model, list(_wrong_made(check, made_entries, changes)))
         result.counts["made later"] += len(made_entries)
         result.counts["made later, not determined"] += check.undetermined
         _examples(result, loop, model, judged, logged, recorder.added(model.name), bool(changed))
     return result
+
+
+def _wrong_made(check: VectorCheck, made: Iterable[LoggedEntry], changes: Sequence[int]) -> Iterator[str]:
+    """Return what is wrong with entries that were made: once a definition returns, some are from its earlier change."""
+    for entry in made:
+        after = bisect_right(changes, entry.published_ms * 1_000 + 999)
+        yield from check.wrong_made(entry, changes[max(after - 1, 0)] if changes else 0)
 
 
 def streamed(loop: LoopDefinition) -> list[ModelDefinition]:

@@ -102,6 +102,8 @@ class LoggedEntry:
         Whether it did not wait for both watermarks.
     made
         Whether it was made from kept events after a change, and never asked.
+    published_ms
+        When its message was published.
     """
 
     seq: int
@@ -115,6 +117,7 @@ class LoggedEntry:
     values: Mapping[str, float | str | None]
     released: bool
     made: bool = False
+    published_ms: int = 0
 
     @property
     def key(self) -> tuple[Any, ...]:

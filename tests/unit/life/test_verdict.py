@@ -25,6 +25,8 @@ class Recording:
         By partition the last position of a vector of a former definition.
     begins
         By partition the position at which the model was added.
+    changed_at
+        When the definition of its examples changed.
     """
 
     def __init__(self, vectors: list[LoggedVector], log: list[LoggedEntry]) -> None:
@@ -35,6 +37,7 @@ class Recording:
         }
         self.former: dict[int, Position] = {}
         self.begins: dict[int, Position] = {}
+        self.changed_at: list[int] = []
         self._vectors = vectors
         self._log = log
 
@@ -50,8 +53,8 @@ class Recording:
     def added(self, model: str) -> dict[int, Position]:
         return self.begins
 
-    def changed(self, model: str) -> int:
-        return CHANGED if self.former else 0
+    def changes(self, model: str) -> list[int]:
+        return self.changed_at
 
 
 def vector(name: str, place: int, seconds: int, **values: float | None) -> LoggedVector:
@@ -120,7 +123,7 @@ def test_an_example_with_another_vector_is_wrong() -> None:
 def changed(*entries: LoggedEntry, former: int = 0) -> Recording:
     """Return a recording of a model that was changed after its first question."""
     recording = Recording([SECOND], [*(replace(entry, made=True) for entry in entries), ASKED[1]])
-    recording.former = {0: (1, former, -1)}
+    recording.former, recording.changed_at = {0: (1, former, -1)}, [CHANGED]
     return recording
 
 
@@ -134,6 +137,16 @@ def test_questions_before_a_change_are_made_from_the_events() -> None:
     assert "count is 1.0 instead of 0.0" in other
     (unknown,) = verdict(LOOP, changed(replace(ASKED[0], id="x"), replace(EXAMPLE, id="x"))).wrong[-2:-1]
     assert "made of no event" in unknown
+
+
+def test_after_a_definition_returns_what_was_made_earlier_is_judged_by_the_events_of_its_time() -> None:
+    without_a = replace(ASKED[1], values={**SECOND.values, "count": 0.0}, made=True)
+    recording = Recording([], [without_a])
+    (published,) = {message.published for message in recording.streams["paid"][0]}
+    recording.former, recording.changed_at = {0: (1, 1, -1)}, [published - 5_000, published + 5_000]
+    for made_ms, is_wrong in ((published // 1_000 - 2, False), (published // 1_000 + 9, True)):
+        recording._log = [replace(without_a, published_ms=made_ms)]
+        assert any("count is 0.0" in problem for problem in verdict(LOOP, recording).wrong) == is_wrong
 
 
 def test_a_model_that_was_added_has_the_questions_from_there_on() -> None:
