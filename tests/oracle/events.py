@@ -42,10 +42,17 @@ class Refusal(NamedTuple):
 
 @dataclass
 class Partition:
-    """The result of judging one partition's messages."""
+    """The result of judging one partition's messages.
+
+    Attributes
+    ----------
+    marks
+        The positions of the marks that the stream accepts.
+    """
 
     accepted: list[Event] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    marks: list[Position] = field(default_factory=list)
     max_time: int = UNKNOWN
     watermark: int = UNKNOWN
 
@@ -78,9 +85,11 @@ def _mark(stream: StreamDefinition, message: Message, partition: Partition) -> N
     by_events = partition.max_time - stream.lateness if partition.accepted else UNKNOWN
     if message.withdraws:
         if stream.marks == "anyone" or message.sent_by in ("cli", "play"):
+            partition.marks.append(message.position)
             floor = UNKNOWN if message.withdrawn_to is None else message.withdrawn_to
             partition.watermark = min(partition.watermark, max(floor, by_events))
     elif message.mark is not None and _believes(stream, message, message.mark):
+        partition.marks.append(message.position)
         partition.watermark = max(partition.watermark, message.mark)
 
 

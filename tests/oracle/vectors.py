@@ -6,7 +6,7 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from headrace.definition import Aggregate, Apply, Expression, FieldType, LoopDefinition, ModelDefinition, walk
@@ -88,6 +88,10 @@ class VectorCheck:
         self._published = {
             name: [list(accumulate((message.published for message in log), max)) for log in logs]
             for name, logs in streams.items()
+        }
+        self._counting = {
+            name: [{*(event.position for event in partition.accepted), *partition.marks} for partition in partitions]
+            for name, partitions in judged.items()
         }
         self._by_id = {(event.id, event.time): event for event in reversed(self._questions.values())}
         self.outside = 0
@@ -172,13 +176,19 @@ class VectorCheck:
         return []
 
     def _rested(self, stream: str, partition: int, at: int) -> bool:
-        """Return whether a partition may have been idle or ended at a wall-clock time."""
+        """Return whether a partition may have been idle or ended at a wall-clock time.
+
+        It is from a silence, or the end of a history, on: until the next event or mark that counts.
+        """
         log, published = self._streams[stream][partition], self._published[stream][partition]
         seen = bisect_right(published, at - self._tolerance.delivery)
-        waited = self._model.max_delay is not None
-        if waited or seen == 0 or log[seen - 1].ends_history:
+        counting = self._counting[stream][partition]
+        last = next((index for index in reversed(range(seen)) if log[index].position in counting), None)
+        if last is None or self._model.max_delay is not None:
             return True
-        return at - published[seen - 1] >= self._loop.idle - self._tolerance.clocks
+        silences = (later - earlier for earlier, later in pairwise([*published[last:seen], at]))
+        ended = any(message.ends_history for message in log[last:seen])
+        return ended or max(silences) >= self._loop.idle - self._tolerance.clocks
 
     def _wrong_values(
         self, vector: LoggedVector | LoggedEntry, event: Event, held: dict[Read, list[Entry]]

@@ -81,6 +81,22 @@ def test_a_cut_that_did_not_wait_for_idle_is_wrong() -> None:
     assert "was not idle" in only
 
 
+def test_a_partition_stays_idle_until_an_event_counts() -> None:
+    loop = replace(LOOP, idle=5 * SECOND)
+    values = {"count": 1.0, "sum": 0.1, "amount": 0.4}
+    vector = LoggedVector("c", START + 9 * SECOND, 0, (1, 2, -1), ((1, 2, -1),), values, START // 1_000 + 100)
+    for meanwhile, count in (("a", 0), ("d", 1)):  # sent again, and a new one that is later than the vector
+        messages = [
+            message(0, payment("a", 0, card="c", amount=0.1), at=START - 9 * SECOND),
+            message(1, payment(meanwhile, 9, card="d"), at=START - 4 * SECOND),
+            message(2, payment("c", 9, card="c", amount=0.4), at=START),
+            message(3, payment("b", 8, card="c", amount=0.2), at=START + SECOND),
+        ]
+        streams = {"paid": [messages]}
+        found = VectorCheck(loop, MODEL, judge(loop, streams), streams).wrong(vector)
+        assert sum("was not idle" in problem for problem in found) == len(found) == count
+
+
 def test_each_question_has_one_vector() -> None:
     streams = {"paid": [PAYMENTS]}
     check = VectorCheck(LOOP, MODEL, judge(LOOP, streams), streams)
