@@ -178,15 +178,16 @@ class VectorCheck:
     def _rested(self, stream: str, partition: int, at: int) -> bool:
         """Return whether a partition may have been idle or ended at a wall-clock time.
 
-        It is from a silence, or the end of a history, on: until the next event or mark that counts.
+        It is from a silence, or the end of a history, on: until the next event or mark that counts. What was published
+        within the tolerance may have been delivered by then, or not.
         """
         log, published = self._streams[stream][partition], self._published[stream][partition]
-        seen = bisect_right(published, at - self._tolerance.delivery)
+        delivered, seen = (bisect_right(published, at - late) for late in (self._tolerance.delivery, 0))
         counting = self._counting[stream][partition]
-        last = next((index for index in reversed(range(seen)) if log[index].position in counting), None)
+        last = next((index for index in reversed(range(delivered)) if log[index].position in counting), None)
         if last is None or self._model.max_delay is not None:
             return True
-        silences = (later - earlier for earlier, later in pairwise([*published[last:seen], at]))
+        silences = (later - earlier for earlier, later in pairwise([*published[last:delivered], at]))
         ended = any(message.ends_history for message in log[last:seen])
         return ended or max(silences) >= self._loop.idle - self._tolerance.clocks
 

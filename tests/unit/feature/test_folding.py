@@ -273,6 +273,43 @@ def test_who_was_silent_and_speaks_again_is_waited_for() -> None:
     assert [id for id, _ in world.vectors["m"]] == ["a0"]
 
 
+@pytest.mark.parametrize(
+    ("read", "made"),
+    [
+        ([(2, Event("b", "b1", START + 65 * SECOND, "p", 7.0))], []),
+        ([], ["a0"]),
+    ],
+    ids=["more had come", "nothing had come"],
+)
+def test_an_end_that_a_former_owner_saw_counts_once_the_log_has_been_read(
+    read: list[tuple[int, Event]], made: list[str]
+) -> None:
+    world, definition = World(), loop()
+    former = worker(world, definition)
+    former.take_over(A)
+    former.take_over(B)
+    feed(former, A, [], ENDED)
+    feed(former, B, [(0, Event("b", "b0", START, "p", 7.0))], ENDED)
+    finish(former)
+    fold = worker(world, definition)
+    fold.take_over(A)
+    feed(fold, A, [(1, Event("a", "a0", START + 70 * SECOND, "p", 1.0))], START + 80 * SECOND)
+    done = fold.take_over(B).position
+    assert done == Position(1, 0, -1)
+    finish(fold)
+    assert "m" not in world.vectors
+    if read:
+        feed(fold, B, read)
+        fold.note_end(B, Position(1, 0, -1))  # from before the batch
+    else:
+        fold.note_end(B, Position(2, 0, -1))  # more is on its way
+        finish(fold)
+        assert "m" not in world.vectors
+        fold.note_end(B, done)
+    finish(fold)
+    assert [id for id, _ in world.vectors.get("m", [])] == made
+
+
 def test_what_rested_is_awake_for_its_next_owner() -> None:
     world, definition = World(), loop()
     ours, _ = two_workers_at_rest(world, definition)
@@ -389,7 +426,9 @@ def test_a_new_owner_knows_what_was_promised_behind_what_is_done() -> None:
     finish(former)
     follower = worker(world, definition)
     for partition in (A, B):
-        assert follower.take_over(partition).position == Position(1, 0, -1)
+        done = follower.take_over(partition).position
+        assert done == Position(1, 0, -1)
+        follower.note_end(partition, done)
     finish(follower)
     assert world.reached == {partition: Reached(ENDED, ENDED) for partition in (A, B)}
 
@@ -543,7 +582,7 @@ def test_an_empty_row_is_damaged_even_after_a_backfill() -> None:
     world.rows[RowsId("asked", 0), "p"] = b""
     fold = worker(world, definition)
     fold.take_over(A)
-    fold.take_over(B)
+    fold.note_end(B, fold.take_over(B).position)
     epoch, at = world.epochs[A], START + 10**6 * SECOND
     feed(fold, A, [(10**6, Event("a", "last", at, "p", 1.0))], at)
     fold.step()

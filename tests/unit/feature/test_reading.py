@@ -123,3 +123,45 @@ def test_a_source_that_brings_nothing_is_looked_at_at_once_and_then_after_its_id
         (Position(3, 7, -1), False),
         (Position(3, 7, -1), True),
     ]
+
+
+class ReadConsumer(SilentConsumer):
+    """A consumer that is given what its former owner has read, and no more."""
+
+    def receive(self, _wait_ms: int) -> Batch:
+        return Batch([Position(3, 7, -1)], [b"{}"], [{}], [0])
+
+    def start_after(self, position: Position, delivered: Batch) -> Batch:
+        assert delivered.positions == [position]
+        self.receive = lambda _wait_ms: Batch()  # type: ignore[method-assign]
+        return Batch()
+
+
+class ReadSource(SilentSource):
+    """A source of which everything had been read at its takeover."""
+
+    def open(self) -> PartitionConsumer:
+        return cast(PartitionConsumer, ReadConsumer())
+
+    def take_over(self) -> Takeover:
+        return Takeover(5, Position(3, 7, -1))
+
+    def owns(self, epoch: int) -> bool:
+        return epoch == 5
+
+
+def test_a_source_of_which_everything_had_been_read_is_looked_at_after_its_takeover() -> None:
+    deliveries: list[Delivery] = []
+    stopping = threading.Event()
+
+    def put(delivery: Delivery) -> None:
+        deliveries.append(delivery)
+        stopping.set()
+
+    lane = Lane("fold", [], cast(LaneWorker, None))
+    reader = PartitionReader(
+        lane, ReadSource(), idle=60.0, stopping=stopping, put=put, fail=lambda error: pytest.fail(str(error))
+    )
+    reader.run()
+    lane.close()
+    assert deliveries == [Delivery(5, None, Position(3, 7, -1), silent=False)]

@@ -89,6 +89,7 @@ def joining(definition: LoopDefinition, pairs: Pairs, log: Log, remaking: Callab
         log=log,  # type: ignore[arg-type]
         lease=Claim(),  # type: ignore[arg-type]
         heartbeat=Counts(),  # type: ignore[arg-type]
+        durable=lambda: True,
         remake=lambda taken: remaking(),
     )
     join.begin()

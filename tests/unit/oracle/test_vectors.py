@@ -97,6 +97,22 @@ def test_a_partition_stays_idle_until_an_event_counts() -> None:
         assert sum("was not idle" in problem for problem in found) == len(found) == count
 
 
+def test_an_end_releases_as_soon_as_it_may_have_been_delivered() -> None:
+    loop = replace(LOOP, idle=60 * SECOND)
+    values = {"count": 1.0, "sum": 0.1, "amount": 0.4}
+    vector = LoggedVector("c", START + 9 * SECOND, 0, (1, 1, -1), ((1, 1, -1),), values, START // 1_000 + 100)
+    for end, count in ((message(2, at=START, end="1"), 0), (message(2, at=START + SECOND, end="1"), 1)):
+        messages = [
+            message(0, payment("a", 0, card="c", amount=0.1), at=START - 9 * SECOND),
+            message(1, payment("c", 9, card="c", amount=0.4), at=START),
+            end,
+            message(3, payment("b", 8, card="c", amount=0.2), at=START + 2 * SECOND),
+        ]
+        streams = {"paid": [messages]}
+        found = VectorCheck(loop, MODEL, judge(loop, streams), streams).wrong(vector)
+        assert sum("was not idle" in problem for problem in found) == len(found) == count
+
+
 def test_each_question_has_one_vector() -> None:
     streams = {"paid": [PAYMENTS]}
     check = VectorCheck(LOOP, MODEL, judge(LOOP, streams), streams)

@@ -70,12 +70,12 @@ class FoldWorker:
         *,
         dead_letters: DeadLetters,
         heartbeat: Heartbeat,
+        durable: Callable[[], bool],
         max_rows: int,
         max_bytes: int = 2**30,
         clock: Callable[[], int] = wall_clock,
         answering: Answering | None = None,
         wake: Callable[[PartitionId], None] = lambda _partition: None,
-        durable: Callable[[], bool] = lambda: True,
     ) -> None:
         self._fold = fold
         self._answering = answering or Answering(fold.loop)
@@ -161,14 +161,16 @@ class FoldWorker:
         if owned is None:
             # Another worker owns the partition, so our silence says nothing about its progress.
             self._others.note_silence(partition, end)
-        elif (end.ledger, end.entry) <= owned.state.last[:2]:
-            # If the log ends beyond what we have read, there is more to read: the partition is not idle.
+        elif _is_read_to(owned.state, end):
             owned.state.become_idle()
 
     def note_end(self, partition: PartitionId, end: Position) -> None:
-        """Note the end of the log: an earlier idle report still holds if it covers the log up to here."""
-        if partition not in self._ownership.partitions:
+        """Note the end of the log: what an earlier owner reported as idle or ended still is, if nothing follows it."""
+        owned = self._ownership.partitions.get(partition)
+        if owned is None:
             self._others.note_end(partition, end)
+        elif _is_read_to(owned.state, end):
+            owned.state.stay_ended()
 
     def is_idle(self, partition: PartitionId) -> bool:
         """Return whether the partition is idle or ended and has no work in progress, here or elsewhere."""
@@ -306,6 +308,11 @@ class FoldWorker:
         self._newest = max((partition.newest for partition in partitions if partition.newest > UNKNOWN), default=None)
         now = self._clock()
         self._statuses = {name: _status(partition, now) for name, partition in self._fold.partitions.items()}
+
+
+def _is_read_to(partition: Partition, end: Position) -> bool:
+    """Return whether a partition has been read to the end of its log; if the log ends later, there is more to read."""
+    return (end.ledger, end.entry) <= partition.last[:2]
 
 
 def _status(partition: Partition, now: int) -> PartitionStatus:

@@ -70,10 +70,10 @@ class JoinWorker:
         log: ExamplesLog,
         lease: Lease,
         heartbeat: Heartbeat,
+        durable: Callable[[], bool],
         clock: Callable[[], float] = time.time,
         remake: Callable[[Mapping[str, Position]], Remaker] | None = None,
         refuse: Callable[[WrongMessage], None] = pass_over,
-        durable: Callable[[], bool] = lambda: True,
     ) -> None:
         self.model = model
         self.owned: OwnedJoin | None = None

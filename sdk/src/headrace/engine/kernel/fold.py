@@ -131,6 +131,7 @@ class Fold:
             newest=progress.newest,
             watermark=progress.watermark,
             ended=progress.ended,
+            unread=True,
             last=progress.done,
         )
         self.partitions[partition] = owned

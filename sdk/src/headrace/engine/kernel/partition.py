@@ -157,6 +157,9 @@ class Partition:
         The log ended some time ago: the loop does not wait for this partition until its next event or mark.
     ended
         A producer has declared that its history ends here: the same effect as `idle`, but at once.
+    unread
+        Nothing has been read since the takeover: more may have followed the end that a former owner read, so `ended`
+        has no effect yet.
     evicted
         Ids forgotten because there are too many, since `evicted` was last cleared.
     """
@@ -169,6 +172,7 @@ class Partition:
     watermark: int = UNKNOWN
     idle: bool = False
     ended: bool = False
+    unread: bool = False
     waiting: Waiting | None = None
     unsaved: dict[str, int] = field(default_factory=dict)
     evicted: list[str] = field(default_factory=list)
@@ -182,7 +186,7 @@ class Partition:
     @property
     def release_watermark(self) -> int:
         """The time up to which the loop need not wait for this partition: its watermark, `IDLE` or `ENDED`."""
-        if self.ended:
+        if self.ended and not self.unread:
             return ENDED
         return IDLE if self.idle else self.watermark
 
@@ -227,6 +231,7 @@ class Partition:
             Wall-clock time, from which models measure how long a vector waits.
         """
         stream = self.stream
+        self.unread = False
         refused: list[Refused] = []
         rows: list[int] = []
         keys: list[int] = []
@@ -264,6 +269,7 @@ class Partition:
     def mark(self, mark: Mark, position: tuple[int, int, int], published: int) -> InvalidEvent | None:
         """Apply a mark published at a time (µs); return the reason if it is refused and has no effect."""
         self.last = position
+        self.unread = False
         reason = refusal_of(self.stream, mark, published)
         if reason is not None:
             return reason
@@ -283,12 +289,17 @@ class Partition:
 
     def wake(self, position: tuple[int, int, int]) -> None:
         """Skip a message without content."""
+        self.unread = False
         self.last = position
 
     def end(self, position: tuple[int, int, int]) -> None:
         """Record the end of a producer's history. More events may follow, so nothing expires because of this."""
-        self.ended = True
+        self.ended, self.unread = True, False
         self.last = position
+
+    def stay_ended(self) -> None:
+        """Note that the log was empty behind what a former owner read."""
+        self.unread = False
 
     def become_idle(self) -> None:
         """Mark the partition idle because its backlog has long been empty: it delays no one until the next event."""

@@ -146,6 +146,7 @@ class PartitionReader(threading.Thread):
                 epoch, position = self._lane.submit(source.take_over)
                 self._lane.refused.pop(self._source.name, None)
                 batch = consumer.start_after(position, batch)
+                looked = source.elected
             if batch:
                 looked = True
                 silence.end()
