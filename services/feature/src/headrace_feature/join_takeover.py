@@ -10,7 +10,8 @@ import structlog
 from headrace.definition import ModelDefinition
 from headrace.engine.kernel.join import Entry, Written, weigh
 from headrace.errors import CorruptState
-from headrace.runtime.redis.pairs import JoinState, PairStore
+from headrace.runtime.redis.pairs import FormerRead, JoinState, PairStore
+from headrace.wire.position import START
 from headrace_feature.join_log import JoinLog
 from headrace_feature.pulsar.outputs import ExamplesLog
 
@@ -70,7 +71,10 @@ def _adopt_definition(model: ModelDefinition, state: JoinState, labels: Sequence
     state.remake = bool(state.definition) and model.vectors != "requests" and (not same_examples or state.remake)
     if state.remake and not same_examples:
         # If a definition returns, its own vectors are on the topic, but they have been passed.
-        state.remake_until = {topic: position for topic, (_, position) in state.accepted.items()}
+        state.remake_until = {
+            topic: FormerRead(event, state.positions.get(topic, START.to_bytes()))
+            for topic, (_, event) in state.accepted.items()
+        }
     state.outbox = []
     state.definition, state.examples = model.hash, model.examples_hash
     if same_examples:

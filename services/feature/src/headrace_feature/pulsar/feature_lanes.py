@@ -181,7 +181,9 @@ class FeatureLanes:
             heartbeat=self._heartbeat,
             durable=self._durability.wait,
             refuse=partial(dead_letters.refuse_messages, model.stream, f"vectors of model {model.name}"),
-            remake=lambda taken: ExampleRemaker(self._loop, model, BrokerLogs(self._client), self._topics, taken=taken),
+            remake=lambda former: ExampleRemaker(
+                self._loop, model, BrokerLogs(self._client), self._topics, former=former
+            ),
         )
         self._leases.append(lease)
         self._joiners.append(worker)
