@@ -185,6 +185,11 @@ def test_a_rename_without_was_is_pointed_out(changed: Compare) -> None:
     assert changes["model n"].reason.endswith('; if it is m under a new name, write was="m"')
 
 
+def test_a_model_that_was_left_out_continues_after_what_it_has_learned(changed: Compare) -> None:
+    changes = changed(('"m", on=', '"n", on='), facts=Facts(examples={"n": 9}))
+    assert changes["model n"].reason.startswith("continues after 9 examples with the next question")
+
+
 @pytest.mark.parametrize("edit", ['"o", was="n", on=', '"n", on='])
 def test_a_second_rename_has_to_name_the_state(changed: Compare, edit: str) -> None:
     renamed = ('"m", on=', '"n", was="m", on=')
