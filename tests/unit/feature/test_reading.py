@@ -104,7 +104,8 @@ class SilentSource:
         return False
 
 
-def test_a_source_that_brings_nothing_is_looked_at_at_once_and_then_after_its_idle_time() -> None:
+def delivered(source: SilentSource, idle: float) -> list[Delivery]:
+    """Read a source, and return the first two deliveries to its lane."""
     deliveries: list[Delivery] = []
     stopping = threading.Event()
 
@@ -115,11 +116,15 @@ def test_a_source_that_brings_nothing_is_looked_at_at_once_and_then_after_its_id
 
     lane = Lane("fold", [], cast(LaneWorker, None))
     reader = PartitionReader(
-        lane, SilentSource(), idle=0.01, stopping=stopping, put=put, fail=lambda error: pytest.fail(str(error))
+        lane, source, idle=idle, stopping=stopping, put=put, fail=lambda error: pytest.fail(str(error))
     )
     reader.run()
     lane.close()
-    assert [(delivery.end, delivery.silent) for delivery in deliveries] == [
+    return deliveries
+
+
+def test_a_source_that_brings_nothing_is_looked_at_at_once_and_then_after_its_idle_time() -> None:
+    assert [(delivery.end, delivery.silent) for delivery in delivered(SilentSource(), idle=0.01)] == [
         (Position(3, 7, -1), False),
         (Position(3, 7, -1), True),
     ]
@@ -154,19 +159,8 @@ class ReadSource(SilentSource):
 
 
 def test_a_source_is_looked_at_again_after_its_takeover() -> None:
-    deliveries: list[Delivery] = []
-    stopping = threading.Event()
-
-    def put(delivery: Delivery) -> None:
-        deliveries.append(delivery)
-        if len(deliveries) == 2:
-            stopping.set()
-
-    lane = Lane("fold", [], cast(LaneWorker, None))
-    reader = PartitionReader(
-        lane, ReadSource(), idle=60.0, stopping=stopping, put=put, fail=lambda error: pytest.fail(str(error))
-    )
-    reader.run()
-    lane.close()
     end = Position(3, 7, -1)
-    assert deliveries == [Delivery(0, None, end, silent=False), Delivery(5, None, end, silent=False)]
+    assert delivered(ReadSource(), idle=60.0) == [
+        Delivery(0, None, end, silent=False),
+        Delivery(5, None, end, silent=False),
+    ]

@@ -83,7 +83,8 @@ class FactFinder:
     def _examples(self, new: LoopDefinition) -> dict[str, int]:
         reports = QualityBoard(self._store, self._old.name)
         # A new model may be one that was left out for a while.
-        quality = {model.name: reports.read(model.name) for model in (*self._old.models, *new.models)}
+        names = {model.name for model in (*self._old.models, *new.models)}
+        quality = {name: reports.read(name) for name in names}
         return {name: report.examples for name, report in quality.items() if report is not None}
 
     def _partitions(self, admin: Admin, new: LoopDefinition) -> dict[str, int]:
