@@ -20,6 +20,7 @@ from headrace.history.streams import StreamHistory
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.redis.pairs import FormerRead
 from headrace.watermark import IDLE, UNKNOWN
+from headrace.wire.envelope import Envelope
 from headrace.wire.position import START, Position
 from headrace.wire.tables import Kind, LogEntries, decode_log, encode_vectors, positions_of
 from headrace_feature import example_remaker
@@ -385,3 +386,32 @@ def test_an_open_question_is_logged_where_nothing_more_comes(tmp_path: Path) -> 
     while join.step():
         pass
     assert ("question", "o", True) in logged(definition, log)
+
+
+def test_what_was_asked_while_the_model_was_left_out_is_made(tmp_path: Path) -> None:
+    definition, log = loop(tmp_path, "stream"), Log()
+    pairs, model = Pairs(definition), definition.models[0]
+    join = joining(definition, pairs, log, Made)
+    (payload,) = vectors(definition, 1, "e").payloads
+    envelope = Envelope(epoch=1, definition=model.hash, examples=model.examples_hash)
+
+    def mark(entry: int, epoch: int, missed: Position) -> None:
+        marker = replace(envelope, epoch=epoch, marker=True, missed=missed.to_bytes())
+        take(join, "features", Batch([Position(1, entry, -1)], [b""], [marker.properties(b"")]))
+        join.step()
+
+    mark(0, 1, Position(1, 0, -1))  # it is a new model
+    take(join, "features", Batch([Position(1, 1, -1)], [payload], [envelope.properties(payload)]))
+    mark(2, 1, Position(1, 1, 0))  # all of them have vectors
+    assert join.active
+    assert not pairs.state.missed
+    mark(3, 2, Position(1, 9, -1))
+    assert not join.active
+    assert pairs.state.missed
+    log.model = model
+    join.begin()
+    state = owned(join)._state
+    assert owned(join).is_remaking
+    read = FormerRead(Position(1, 9, -1).to_bytes(), Position(1, 3, -1).to_bytes())
+    assert state.remake_until["features"] == read
+    assert not state.missed

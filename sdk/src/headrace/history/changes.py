@@ -213,7 +213,8 @@ class _Comparison:
             problem = _rename_problem("model", model, self._old.models)
             hint = _hint(model, self._old.models, self._new.models, _same_model)
             known = _examples(self._facts.examples.get(model.name))
-            reason = f"continues after {known} with the next question" if known else "learns from its first question on"
+            returns = f"comes back with {known}; what was asked meanwhile is made from the kept events"
+            reason = returns if known else "learns from its first question on"
             return Change("model", model.title, Outcome.NEW, f"{reason}{hint}", problem)
         was = _former_title(before, model)
         if before.hash == model.hash:

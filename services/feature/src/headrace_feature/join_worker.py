@@ -185,7 +185,11 @@ class JoinWorker:
         if not self._lease.held:
             self.give_up()
             return False
-        return self.owned.step()
+        more = self.owned.step()
+        if self.owned.has_missed:
+            _log.info("questions_missed", model=self.model.name)
+            self.give_up()
+        return more
 
     def done(self) -> dict[str, Position]:
         """Return the saved position of each source. Callable from any thread."""

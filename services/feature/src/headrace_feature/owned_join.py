@@ -109,6 +109,11 @@ class OwnedJoin:
         """Whether examples are made in the background."""
         return self._remade is not None
 
+    @property
+    def has_missed(self) -> bool:
+        """Whether events have no vectors, which the next takeover of the join has their examples made for."""
+        return self._state.missed and not self._journal.is_dirty
+
     def position(self, topic: str) -> Position:
         """Return the position of the last message read from a source, now or by an earlier owner."""
         return self._journal.position(topic)
@@ -118,6 +123,7 @@ class OwnedJoin:
         source = self._topics[topic]
         if isinstance(source, FeaturesTopic):
             self._vectors += source.read(batch, self._refuse_message)
+            self._state.missed |= source.missed
         else:
             self._outcomes += source.read(batch, self._marks.read)
         # Mark dirty before moving the position, so that the ack thread never acknowledges unsaved work.

@@ -127,6 +127,8 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
         After a change of the definition: by label topic, the position up to which labels are read a second time.
     remake
         The examples of a changed model are to be made from the kept events, and not all of them are in the log yet.
+    missed
+        Events have no vector, because the model was not in the loop when they came: their examples are to be made.
     remake_until
         By features topic, how far it was read under former definitions: the questions of the events up to there are
         among those to be made.
@@ -150,6 +152,7 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
     weight: Weight = Weight()
     reread: dict[str, bytes] = {}
     remake: bool = False
+    missed: bool = False
     remake_until: dict[str, FormerRead] = {}
     epoch: int = 0
     upto: dict[str, int] = {}

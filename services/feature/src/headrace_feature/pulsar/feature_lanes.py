@@ -157,7 +157,7 @@ class FeatureLanes:
         for stream in self._loop.streams:
             for index, topic in enumerate(topics[stream.name]):
                 partition = PartitionId(stream.name, index)
-                if worker.lacks_a_view(partition):
+                if worker.lacks_a_part(partition):
                     wake(self._client, topic)
                 progress = partial(self._owner_progress, partition)
                 subscribe = partial(self._consumer, topic, "feature", partition, progress)
