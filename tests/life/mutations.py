@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.life.life import Life, Settings, live
+from tests.life.life import SLOW, Life, Settings, live
 from tests.life.mutants import VARIABLE, feature, learner
 from tests.oracle.vectors import Tolerance
 
@@ -26,7 +26,7 @@ def lived(directory: Path, seed: int, service: str, fault: str) -> Life:
         compares=1.0,
         tolerance=_QUIET,
         environment={VARIABLE: fault},
-        services={service: f"tests.life.mutants.{service}"} if service else {},
+        services=SLOW | ({service: f"tests.life.mutants.{service}"} if service else {}),
     )
     return live(seed, lambda actions, seconds: seconds > _SECONDS, directory / str(seed), settings, print)
 
