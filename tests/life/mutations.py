@@ -22,7 +22,7 @@ _FAULTS = [("feature", name) for name in feature.FAULTS] + [("learner", name) fo
 
 def lived(directory: Path, seed: int, service: str, fault: str) -> Life:
     settings = Settings(
-        patience=15.0,
+        patience=25.0,
         compares=1.0,
         tolerance=_QUIET,
         environment={VARIABLE: fault},

@@ -12,7 +12,7 @@ from headrace_feature import example_remaker
 from headrace_feature.__main__ import main
 
 #: Seconds that pass between the last read of an event and the end of the remaking.
-_SECONDS = 3.0
+_SECONDS = 8.0
 
 
 def slow_down() -> None:
