@@ -154,7 +154,8 @@ class Partitions:
         if not world.epochs[partition]:
             return None
         done = Position(*world.progress.get(partition, Progress()).done)
-        return OwnerReport(world.epochs[partition], world.reached.get(partition, Reached()), done)
+        views = world.views.get(partition, frozenset())
+        return OwnerReport(world.epochs[partition], world.reached.get(partition, Reached()), done, views)
 
 
 class Rows:

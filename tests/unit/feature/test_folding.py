@@ -241,6 +241,32 @@ def test_a_partition_that_is_done_and_silent_holds_nobody_back_whoever_owned_it(
     assert ("m" in world.vectors) is not waits
 
 
+@pytest.mark.parametrize("reports_idle", [False, True])
+def test_a_partition_whose_owner_lacks_a_view_is_waited_for(reports_idle: bool) -> None:
+    """A changed view is folded from the beginning by the partition's next owner, which may take over later."""
+    world, definition = World(), loop()
+    of_b = [view for view in definition.views if view.stream == B.stream]
+    assert of_b
+    before = msgspec.structs.replace(definition, views=tuple(v for v in definition.views if v not in of_b), models=())
+    former, log = worker(world, before), [(0, Event("b", "0", START, "p", 1.0))]
+    former.take_over(A)
+    former.take_over(B)
+    feed(former, A, [], ENDED)
+    feed(former, B, log)
+    former.note_silence(B, Position(0, 0, -1))
+    finish(former)
+    world.reached[B] = Reached(ENDED, ENDED) if reports_idle else Reached(START, START)
+    fold = silent(world, definition, [Position(0, 0, -1), Position(0, 0, -1)])
+    fold.note_end(B, Position(0, 0, -1))
+    fold.step()
+    assert not fold.is_idle(B)
+    assert "m" not in world.vectors
+    assert fold.take_over(B).position == LOG_START
+    feed(fold, B, log, ENDED)
+    finish(fold)
+    assert "m" in world.vectors
+
+
 def two_workers_at_rest(world: World, definition: LoopDefinition) -> tuple[FoldWorker, FoldWorker]:
     """Return the owner of a and the owner of b; each has read one event at position 0, and its partition is idle."""
     ours, theirs = worker(world, definition), worker(world, definition)

@@ -84,7 +84,7 @@ class FoldWorker:
         self._dead_letters = dead_letters
         self._heartbeat = heartbeat
         self._clock = clock
-        self._others = OtherPartitions(partitions)
+        self._others = OtherPartitions(partitions, lambda partition: self._ownership.views(partition))
         self._first_epochs = FirstEpochs(durable)
         self._ownership = Ownership(fold, partitions, outputs, self._others, first_epochs=self._first_epochs, wake=wake)
         self._rows = RowMemory(fold, rows, self._ownership, heartbeat, max_rows=max_rows, max_bytes=max_bytes)
@@ -178,10 +178,8 @@ class FoldWorker:
         if owned is None:
             return self._others.is_idle(partition)
         state, saved = owned.state, owned.saved
-        is_saved = saved is not None and saved[1:] == (
-            Reached(state.release_watermark, state.release_watermark),
-            state.progress.done,
-        )
+        reached = Reached(state.release_watermark, state.release_watermark)
+        is_saved = saved is not None and saved.reached == reached and saved.done == state.progress.done
         return is_saved and not state.backlog and state.release_watermark >= IDLE
 
     def is_full(self, partition: PartitionId, bound: int) -> bool:

@@ -104,11 +104,14 @@ class OwnerReport(NamedTuple):
         The progress that other workers may rely on.
     done
         The position up to which its rows are complete.
+    views
+        The views that it folds.
     """
 
     epoch: int
     reached: Reached = Reached()
     done: Position = START
+    views: frozenset[str] = frozenset()
 
 
 def view_names(loop: LoopDefinition, stream: str) -> frozenset[str]:
@@ -388,7 +391,7 @@ def _report(epoch: bytes | None, saved: PartitionState | None) -> OwnerReport | 
     if reached.is_idle and saved.epoch != number:
         reached = Reached()
     try:
-        return OwnerReport(number, reached, Position.from_bytes(saved.done))
+        return OwnerReport(number, reached, Position.from_bytes(saved.done), frozenset(saved.views))
     except Unreadable:
         return OwnerReport(number)
 
