@@ -178,10 +178,8 @@ class FoldWorker:
         if owned is None:
             return self._others.is_idle(partition)
         state, saved = owned.state, owned.saved
-        is_saved = saved is not None and saved[1:] == (
-            Reached(state.release_watermark, state.release_watermark),
-            state.progress.done,
-        )
+        reached = Reached(state.release_watermark, state.release_watermark)
+        is_saved = saved is not None and saved.reached == reached and saved.done == state.progress.done
         return is_saved and not state.backlog and state.release_watermark >= IDLE
 
     def is_full(self, partition: PartitionId, bound: int) -> bool:

@@ -66,7 +66,9 @@ class ProgressPublisher:
     def _save(self, owned: OwnedPartition) -> None:
         """Save the progress of a partition if anything about it is new."""
         state = owned.state
-        report = OwnerReport(owned.epoch, self._fold.reached(owned.id), Position(*state.progress.done))
+        progress = state.progress
+        done, watermark = Position(*progress.done), progress.watermark
+        report = OwnerReport(owned.epoch, self._fold.reached(owned.id), done, watermark)
         # The dead letters have been flushed: a later owner does not write them again.
         last_dead_letter, owned.last_dead_letter = owned.last_dead_letter, None
         if owned.saved == report and last_dead_letter is None and not owned.has_new_decisions:

@@ -14,6 +14,7 @@ from headrace.engine.kernel.partition import PartitionId, Progress, Reached
 from headrace.errors import Fenced, NewerFormat, OlderFormat, Unreadable
 from headrace.runtime.redis.connection import REMAKE, readable_replies, store_errors, typed_keys
 from headrace.runtime.redis.fences import CHECK_EPOCH, RAISE_EPOCH, Fences, fence_key, fold_work
+from headrace.watermark import UNKNOWN
 from headrace.wire.formats import without_format
 from headrace.wire.frame import Kind, Packed, seal, unseal
 from headrace.wire.position import START, Position
@@ -104,11 +105,14 @@ class OwnerReport(NamedTuple):
         The progress that other workers may rely on.
     done
         The position up to which its rows are complete.
+    watermark
+        Its watermark there (µs).
     """
 
     epoch: int
     reached: Reached = Reached()
     done: Position = START
+    watermark: int = UNKNOWN
 
 
 def view_names(loop: LoopDefinition, stream: str) -> frozenset[str]:
@@ -388,7 +392,7 @@ def _report(epoch: bytes | None, saved: PartitionState | None) -> OwnerReport | 
     if reached.is_idle and saved.epoch != number:
         reached = Reached()
     try:
-        return OwnerReport(number, reached, Position.from_bytes(saved.done))
+        return OwnerReport(number, reached, Position.from_bytes(saved.done), from_wire(saved.watermark))
     except Unreadable:
         return OwnerReport(number)
 
