@@ -14,6 +14,7 @@ from headrace.engine.kernel.partition import PartitionId, Progress, Reached
 from headrace.errors import Fenced, NewerFormat, OlderFormat, Unreadable
 from headrace.runtime.redis.connection import REMAKE, readable_replies, store_errors, typed_keys
 from headrace.runtime.redis.fences import CHECK_EPOCH, RAISE_EPOCH, Fences, fence_key, fold_work
+from headrace.watermark import UNKNOWN
 from headrace.wire.formats import without_format
 from headrace.wire.frame import Kind, Packed, seal, unseal
 from headrace.wire.position import START, Position
@@ -106,12 +107,15 @@ class OwnerReport(NamedTuple):
         The position up to which its rows are complete.
     views
         The views that it folds.
+    watermark
+        Its watermark there (µs).
     """
 
     epoch: int
     reached: Reached = Reached()
     done: Position = START
     views: frozenset[str] = frozenset()
+    watermark: int = UNKNOWN
 
 
 def view_names(loop: LoopDefinition, stream: str) -> frozenset[str]:
@@ -391,7 +395,8 @@ def _report(epoch: bytes | None, saved: PartitionState | None) -> OwnerReport | 
     if reached.is_idle and saved.epoch != number:
         reached = Reached()
     try:
-        return OwnerReport(number, reached, Position.from_bytes(saved.done), frozenset(saved.views))
+        views, watermark = frozenset(saved.views), from_wire(saved.watermark)
+        return OwnerReport(number, reached, Position.from_bytes(saved.done), views, watermark)
     except Unreadable:
         return OwnerReport(number)
 
