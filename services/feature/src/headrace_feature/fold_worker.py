@@ -165,11 +165,13 @@ class FoldWorker:
             owned.state.become_idle()
 
     def note_end(self, partition: PartitionId, end: Position) -> None:
-        """Note the end of the log: what an earlier owner reported as idle or ended still is, if nothing follows it."""
+        """Note the end of the log: what is reported as idle or ended counts only if nothing follows it there."""
         owned = self._ownership.partitions.get(partition)
         if owned is None:
             self._others.note_end(partition, end)
-        elif _is_read_to(owned.state, end):
+            return
+        owned.state.expect((end.ledger, end.entry))
+        if _is_read_to(owned.state, end):
             owned.state.stay_ended()
 
     def is_idle(self, partition: PartitionId) -> bool:
