@@ -10,7 +10,7 @@ from typing import IO, Any, TypeAlias
 Shape: TypeAlias = "Mapping[int, int | Shape | list[Shape]]"
 
 #: Types of the protocol, and the bytes of those with a fixed size.
-_STOP, _TRUE, _FALSE, _BINARY, _LIST, _SET, _STRUCT = 0, 1, 2, 8, 9, 10, 12
+_TRUE, _FALSE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 8, 9, 10, 12
 I32, I64 = 5, 6
 _FIXED = {3: 1, 7: 8}
 _INTEGERS = (4, I32, I64)
