@@ -182,7 +182,7 @@ def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: re
     reports = new.owner_reports([PARTITION, nobody])
     assert reports == {
         PARTITION: OwnerReport(
-            first.epoch + 2, reached, Position(1, 2, -1), frozenset({"asked:1"}), progress.watermark
+            first.epoch + 2, reached, Position(1, 2, -1), frozenset({"asked:1"}), progress.watermark, progress.ended
         ),
         nobody: None,
     }

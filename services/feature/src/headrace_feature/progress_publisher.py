@@ -67,7 +67,8 @@ class ProgressPublisher:
         """Save the progress of a partition if anything about it is new."""
         state = owned.state
         done, views = Position(*state.progress.done), self._ownership.views(owned.id)
-        report = OwnerReport(owned.epoch, self._fold.reached(owned.id), done, views, state.progress.watermark)
+        reached, progress = self._fold.reached(owned.id), state.progress
+        report = OwnerReport(owned.epoch, reached, done, views, progress.watermark, progress.ended)
         # The dead letters have been flushed: a later owner does not write them again.
         last_dead_letter, owned.last_dead_letter = owned.last_dead_letter, None
         if owned.saved == report and last_dead_letter is None and not owned.has_new_decisions:

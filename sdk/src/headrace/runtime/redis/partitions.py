@@ -14,7 +14,7 @@ from headrace.engine.kernel.partition import PartitionId, Progress, Reached
 from headrace.errors import Fenced, NewerFormat, OlderFormat, Unreadable
 from headrace.runtime.redis.connection import REMAKE, readable_replies, store_errors, typed_keys
 from headrace.runtime.redis.fences import CHECK_EPOCH, RAISE_EPOCH, Fences, fence_key, fold_work
-from headrace.watermark import UNKNOWN
+from headrace.watermark import ENDED, UNKNOWN
 from headrace.wire.formats import without_format
 from headrace.wire.frame import Kind, Packed, seal, unseal
 from headrace.wire.position import START, Position
@@ -109,6 +109,8 @@ class OwnerReport(NamedTuple):
         The views that it folds.
     watermark
         Its watermark there (µs).
+    ended
+        The history ended there, as far as its last owner had read.
     """
 
     epoch: int
@@ -116,6 +118,12 @@ class OwnerReport(NamedTuple):
     done: Position = START
     views: frozenset[str] = frozenset()
     watermark: int = UNKNOWN
+    ended: bool = False
+
+    @property
+    def needs_owner(self) -> bool:
+        """Whether an owner has to look for more behind an end of history: until then nobody relies on that end."""
+        return self.ended and min(self.reached) < ENDED
 
 
 def view_names(loop: LoopDefinition, stream: str) -> frozenset[str]:
@@ -396,7 +404,7 @@ def _report(epoch: bytes | None, saved: PartitionState | None) -> OwnerReport | 
         reached = Reached()
     try:
         views, watermark = frozenset(saved.views), from_wire(saved.watermark)
-        return OwnerReport(number, reached, Position.from_bytes(saved.done), views, watermark)
+        return OwnerReport(number, reached, Position.from_bytes(saved.done), views, watermark, saved.ended)
     except Unreadable:
         return OwnerReport(number)
 
