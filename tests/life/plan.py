@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from random import Random
 from typing import Generic, TypeVar
@@ -83,10 +83,17 @@ class Mark:
 
 @dataclass(frozen=True)
 class Change:
-    """A change of the loop's file, between a stop and a start of the loop: "view added" and the like."""
+    """A change of the loop's file, between a stop and a start of the loop: "view added" and the like.
+
+    Attributes
+    ----------
+    held
+        Whether the examples that it has made again are not finished before the writes that follow directly.
+    """
 
     what: str
     shape: Shape
+    held: bool = False
 
     def __str__(self) -> str:
         return f"changed file: {self.what}"
@@ -341,7 +348,7 @@ def _changed_between(plan: Plan, chapter: Chapter) -> Iterator[Action]:
     """Change the file between questions and their labels, which then come while the examples are made again."""
     asked = {name: events for name, events in chapter.events.items() if name != "outcome"}
     yield plan.write("send", asked, chapter.situations)
-    yield plan.change(plan.choice(REMAKING))
+    yield replace(plan.change(plan.choice(REMAKING)), held=True)
     labels = {"outcome": chapter.events["outcome"]}
     first, rest = halves(labels)
     for events in (first, *halves(rest)):
