@@ -30,7 +30,8 @@ _FEATURE, _FORMER = "feature.", "feature.~"
 #: This process's subscription to a loop's topics: another process reads everything again.
 _NAME = f"life-recorder-{uuid4().hex[:8]}"
 
-#: Milliseconds to wait for an available message, and the number of consumers to try.
+#: Milliseconds that a first consumer waits for an available message (each further one waits twice as long), and the
+#: number of consumers in a row that may get nothing new.
 _READ_MS, _TRIES = 2_000, 5
 
 
@@ -56,17 +57,20 @@ class Tail:
         TimeoutError
             The broker says that there is more, and does not send it.
         """
-        for _ in range(_TRIES):
-            if self._read(client):
+        in_vain = 0
+        while in_vain < _TRIES:
+            before = self.last
+            if self._read(client, _READ_MS * 2**in_vain):
                 return
+            in_vain = in_vain + 1 if self.last is before else 0
             # The embedded broker sometimes sends a consumer nothing, but does send to another one.
             assert self.consumer is not None
             self.consumer.close()
             self.consumer = None
         raise TimeoutError(f"{self.topic} holds more than its consumers get")
 
-    def _read(self, client: pulsar.Client) -> bool:
-        """Read what arrives; return False if a message is available and does not arrive."""
+    def _read(self, client: pulsar.Client, wait_ms: int) -> bool:
+        """Read what arrives; return False if a message is available and does not arrive within `wait_ms`."""
         if self.consumer is None:
             self.consumer = client.subscribe(
                 self.topic, _NAME, initial_position=pulsar.InitialPosition.Earliest, receiver_queue_size=1_000
@@ -74,7 +78,7 @@ class Tail:
         before = self.last
         try:
             while self._more(self.consumer):
-                self._take(self.consumer.receive(timeout_millis=_READ_MS))
+                self._take(self.consumer.receive(timeout_millis=wait_ms))
         except pulsar.Timeout:
             return False
         if self.last is not None and self.last is not before:
