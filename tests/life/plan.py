@@ -324,12 +324,27 @@ def _send_twice(plan: Plan, chapter: Chapter) -> Iterator[Action]:
     yield plan.write("send", chapter.events, Counter({"same file twice": 1}))
 
 
-def _bursts(how: str, plan: Plan, chapter: Chapter) -> Iterator[Action]:
+def _pulsar_bursts(plan: Plan, chapter: Chapter) -> Iterator[Action]:
     first, rest = halves(chapter.events)
     second, third = halves(rest)
     for index, events in enumerate((first, second, third)):
-        yield plan.write(how, events, chapter.situations if index == 0 else None)
+        yield plan.write("pulsar", events, chapter.situations if index == 0 else None)
         yield plan.pause("between bursts")
+
+
+def _grpc_bursts(plan: Plan, chapter: Chapter) -> Iterator[Action]:
+    """Write questions between events that they need: those are not idle yet, so the questions wait for the rest."""
+    first, rest = halves(chapter.events)
+    second, third = ({name: part[name] for name in part if name != "paid"} for part in halves(rest))
+    for index, events in enumerate(halves(first)):
+        yield plan.write("grpc", events, chapter.situations if index == 0 else None)
+        yield plan.pause("between bursts")
+    yield plan.write("grpc", second)
+    # Longer than a delivery takes, and shorter than `idle`.
+    yield Pause(0.6, "before questions that wait for more")
+    yield plan.write("grpc", {"paid": rest["paid"]})
+    yield plan.write("grpc", third, Counter({"questions before what they need": 1}))
+    yield plan.pause("between bursts")
 
 
 def _own_producers(plan: Plan, chapter: Chapter) -> Iterator[Action]:
@@ -364,8 +379,8 @@ _DELIVERIES_BY_NAME = {
     "send in turn": _send_in_turn,
     "send halves": _send_halves,
     "send twice": _send_twice,
-    "grpc bursts": lambda plan, chapter: _bursts("grpc", plan, chapter),
-    "pulsar bursts": lambda plan, chapter: _bursts("pulsar", plan, chapter),
+    "grpc bursts": _grpc_bursts,
+    "pulsar bursts": _pulsar_bursts,
     "own producers": _own_producers,
     "burst": _burst,
     "changed between": _changed_between,
