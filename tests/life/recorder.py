@@ -42,12 +42,19 @@ class Tail:
     It is read by a consumer with its own subscription: one that loses its connection gets again what it has not
     acknowledged, and learns the end of the log from the broker. A reader of the embedded broker would skip what it had
     fetched before.
+
+    Attributes
+    ----------
+    in_vain
+        The number of consumers in a row that got nothing new. Each has a subscription of its own: the embedded broker
+        may give a subscription nothing any more.
     """
 
     topic: str
     messages: list[Message] = field(default_factory=list)
     consumer: pulsar.Consumer | None = None
     last: pulsar.MessageId | None = None
+    in_vain: int = 0
 
     def read(self, client: pulsar.Client) -> None:
         """Read what has arrived.
@@ -57,13 +64,12 @@ class Tail:
         TimeoutError
             The broker says that there is more, and does not send it.
         """
-        in_vain = 0
-        while in_vain < _TRIES:
+        self.in_vain = 0
+        while self.in_vain < _TRIES:
             before = self.last
-            if self._read(client, _READ_MS * 2**in_vain):
+            if self._read(client, _READ_MS * 2**self.in_vain):
                 return
-            in_vain = in_vain + 1 if self.last is before else 0
-            # The embedded broker sometimes sends a consumer nothing, but does send to another one.
+            self.in_vain = self.in_vain + 1 if self.last is before else 0
             assert self.consumer is not None
             self.consumer.close()
             self.consumer = None
@@ -72,8 +78,9 @@ class Tail:
     def _read(self, client: pulsar.Client, wait_ms: int) -> bool:
         """Read what arrives; return False if a message is available and does not arrive within `wait_ms`."""
         if self.consumer is None:
+            name = f"{_NAME}-{self.in_vain}" if self.in_vain else _NAME
             self.consumer = client.subscribe(
-                self.topic, _NAME, initial_position=pulsar.InitialPosition.Earliest, receiver_queue_size=1_000
+                self.topic, name, initial_position=pulsar.InitialPosition.Earliest, receiver_queue_size=1_000
             )
         before = self.last
         try:
