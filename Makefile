@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := sdk/src services/ingest/src services/feature/src services/learner/src services/scorer/src
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-stacks test-clients docs unit contract integration e2e crash life fraud fuzz mutations doctest lint format protos publish-protos lock bench idle demo up compose clean
+.PHONY: help install test suite test-stacks test-clients docs unit contract integration e2e crash life fraud fuzz mutations doctest lint format protos publish-protos lock bench idle demo up compose clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,7 +50,11 @@ $(STAMP): requirements-build.lock requirements.lock $(DISTRIBUTIONS:=/pyproject.
 JOBS ?= $(shell expr $$(nproc 2> /dev/null || echo 2) + 1)
 PARALLEL := -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
-test: lint ## check the code, then run the whole suite, in several processes (JOBS=3)
+test: install ## check the code, and run the whole suite beside that, in several processes (JOBS=3)
+	@$(MAKE) --no-print-directory -j 2 lint suite
+
+# Named by `test` alone: the checks of the code keep one core busy, and tests wait more than they compute.
+suite: install
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 
 test-stacks: install ## run the compose file through kills, other addresses, down and up (podman or Docker; 20 minutes)

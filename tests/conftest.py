@@ -32,7 +32,15 @@ def default_logging() -> Iterator[None]:
 
 
 #: Folders of tests, slowest first: a long test that starts last would delay the end of the run.
-_ORDER = ("tests/crash/", "tests/life/", "tests/e2e/", "tests/integration/", "tests/contract/", "tests/unit/")
+_ORDER = (
+    "tests/crash/",
+    "tests/life/",
+    "tests/e2e/",
+    "tests/integration/",
+    "tests/fuzz/",
+    "tests/contract/",
+    "tests/unit/",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
