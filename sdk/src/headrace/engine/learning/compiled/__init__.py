@@ -1,0 +1,6 @@
+"""Linear models learned by compiled code, equal to River's to the last bit; internal."""
+
+from headrace.engine.learning.compiled.learner import Columns, CompiledLearner, Prepared, Run
+from headrace.engine.learning.compiled.plan import Plan, Recognised, Refusal, recognise
+
+__all__ = ["Columns", "CompiledLearner", "Plan", "Prepared", "Recognised", "Refusal", "Run", "recognise"]

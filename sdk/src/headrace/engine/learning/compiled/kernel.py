@@ -1,0 +1,666 @@
+"""The loop of the compiled learner: it asks and learns the rows of a message, in order, as River does.
+
+Every operation is the one that River does, in River's order: no sum is reordered, and powers and exponentials are those
+of the C library that Python itself calls. LLVM would turn `x ** 0.5` into a square root, whose last bit differs.
+
+Each table stands for one of River's dictionaries: a value by key, whether the key is present, and the order of the keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from headrace.engine.kernel.compilation import compiled
+from headrace.wire.tables import Kind
+
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+_QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
+
+# Operations on frames. A frame has the keys and the values of one of River's dictionaries, in its order.
+STANDARD, MIN_MAX, ONE_HOT, FILTER, PICK, MERGE = range(6)
+
+# Columns of an operation: what it does, the frames it reads and writes, and up to three numbers of its own.
+CODE, SOURCE, TARGET, FIRST, SECOND, THIRD = range(6)
+
+# The losses.
+LOG, SQUARED = range(2)
+
+# The optimizers.
+SGD, ADA_GRAD, ADAM, RMS_PROP, FTRL = range(5)
+
+# The tables of a model: its weights, what its optimizer keeps, and the penalties already applied by l1.
+WEIGHTS, MEMORY, SECOND_MEMORY, PENALTIES = range(4)
+MODEL_TABLES = 4
+
+# The tables of a standard scaler. The deviation is not one of River's dictionaries: it saves a power per question.
+COUNTS, MEANS, VARIANCES, DEVIATIONS = range(4)
+
+# The places of `State.scalars` and of `State.counters`.
+INTERCEPT, PENALTY = range(2)
+ITERATIONS, EXAMPLES = range(2)
+
+# The key of a category that nothing has learned.
+UNKNOWN = -1
+
+
+class Settings(NamedTuple):
+    """The parameters of a linear model and of its optimizer.
+
+    `first`, `second` and `third` are an optimizer's own numbers, as `plan` gives them.
+    """
+
+    loss: int
+    weight_pos: float
+    weight_neg: float
+    l1: float
+    l2: float
+    intercept_rate: float
+    clip: float
+    optimizer: int
+    rate: float
+    first: float
+    second: float
+    third: float
+
+
+class Program(NamedTuple):
+    """How the features of a row become the input of the model.
+
+    Attributes
+    ----------
+    operations
+        int64[n, 6]: see the columns above.
+    picks
+        The keys that each `PICK` takes, end to end.
+    masks
+        bool[m, features]: the features that each `FILTER` keeps.
+    """
+
+    operations: Integers
+    picks: Integers
+    masks: Flags
+
+
+class State(NamedTuple):
+    """What was learned.
+
+    Attributes
+    ----------
+    numbers
+        float64[tables, keys]: the value of each key; the default where it is not present.
+    present
+        bool[tables, keys].
+    order
+        int64[tables, keys]: the keys that are present, in order.
+    sizes
+        int64[tables]: the number of keys that are present.
+    seen
+        bool[encoders, categories]: the categories that an encoder has learned.
+    category_keys
+        int64[categories]: the key that an encoder makes of a category.
+    scalars
+        The intercept, and the sum of the l1 penalties.
+    counters
+        The iterations of the optimizer, and the number of answers learned.
+    """
+
+    numbers: Doubles
+    present: Flags
+    order: Integers
+    sizes: Integers
+    seen: Flags
+    category_keys: Integers
+    scalars: Doubles
+    counters: Integers
+
+
+class Frames(NamedTuple):
+    """Memory for the frames of one row, and for its gradient; `positions` and `stamps` find keys in a frame."""
+
+    keys: Integers
+    values: Doubles
+    sizes: Integers
+    gradient: Doubles
+    positions: Integers
+    stamps: Integers
+
+
+class Entries(NamedTuple):
+    """The entries of a message.
+
+    Attributes
+    ----------
+    kinds
+        Questions, answers, and others, which are passed over.
+    features
+        float64[entries, features]: numbers, and the categories of texts; NaN where missing.
+    """
+
+    kinds: npt.NDArray[np.int8]
+    features: Doubles
+    labels: Doubles
+    weights: Doubles
+
+
+def _call(arity: int) -> Callable[..., Any]:
+    """Return the code that calls a C function of doubles by its address."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        double = context.get_value_type(types.float64)
+        function = ir.FunctionType(double, [double] * arity)
+        pointer = builder.inttoptr(arguments[0], function.as_pointer())
+        return builder.call(pointer, arguments[1:])
+
+    return generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _exp(_context: Any, address: Any, x: Any) -> Any:
+    """Call the exponential function at an address."""
+    return types.float64(types.int64, types.float64), _call(1)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _power(_context: Any, address: Any, x: Any, y: Any) -> Any:
+    """Call the power function at an address."""
+    return types.float64(types.int64, types.float64, types.float64), _call(2)
+
+
+@compiled
+def _touch(state: State, table: int, key: int) -> None:
+    """Add a key to a table, with its default, if it is not present: what looking it up does in River."""
+    if not state.present[table, key]:
+        state.present[table, key] = True
+        state.order[table, state.sizes[table]] = key
+        state.sizes[table] += 1
+
+
+@compiled
+def _learn_standard(state: State, operation: Integers, keys: Integers, values: Doubles, power: int) -> bool:
+    """Update a standard scaler; return whether River can use the result: a negative variance has no root."""
+    table, with_std = operation[FIRST], operation[SECOND]
+    numbers = state.numbers
+    for place in range(len(keys)):
+        key, value = keys[place], values[place]
+        _touch(state, table + COUNTS, key)
+        _touch(state, table + MEANS, key)
+        count = numbers[table + COUNTS, key] + 1.0
+        numbers[table + COUNTS, key] = count
+        old = numbers[table + MEANS, key]
+        mean = old + (value - old) / count
+        numbers[table + MEANS, key] = mean
+        if with_std:
+            _touch(state, table + VARIANCES, key)
+            variance = numbers[table + VARIANCES, key]
+            variance += ((value - old) * (value - mean) - variance) / count
+            if variance < 0.0:
+                return False
+            numbers[table + VARIANCES, key] = variance
+            numbers[table + DEVIATIONS, key] = _power(power, variance, 0.5)
+    return True
+
+
+@compiled
+def _apply_standard(state: State, operation: Integers, keys: Integers, values: Doubles, keeps: bool) -> bool:
+    """Scale a frame in place; return whether River could. `keeps`: keys that River looks up are kept."""
+    table, with_std = operation[FIRST], operation[SECOND]
+    numbers = state.numbers
+    for place in range(len(keys)):
+        key = keys[place]
+        if not with_std:
+            if keeps:
+                _touch(state, table + MEANS, key)
+            values[place] -= numbers[table + MEANS, key]
+            continue
+        if keeps:
+            _touch(state, table + VARIANCES, key)
+        variance = numbers[table + VARIANCES, key]
+        if variance < 0.0:
+            return False
+        if variance != 0.0:
+            if keeps:
+                _touch(state, table + MEANS, key)
+            values[place] = (values[place] - numbers[table + MEANS, key]) / numbers[table + DEVIATIONS, key]
+        else:
+            values[place] = 0.0
+    return True
+
+
+@compiled
+def _learn_min_max(state: State, table: int, keys: Integers, values: Doubles) -> None:
+    """Update the least and the greatest value of each key."""
+    numbers = state.numbers
+    for place in range(len(keys)):
+        key, value = keys[place], values[place]
+        _touch(state, table, key)
+        _touch(state, table + 1, key)
+        if value < numbers[table, key]:
+            numbers[table, key] = value
+        if value > numbers[table + 1, key]:
+            numbers[table + 1, key] = value
+
+
+@compiled
+def _apply_min_max(state: State, table: int, keys: Integers, values: Doubles, keeps: bool) -> None:
+    """Scale a frame in place."""
+    for place in range(len(keys)):
+        key = keys[place]
+        if keeps:
+            _touch(state, table, key)
+            _touch(state, table + 1, key)
+        low = state.numbers[table, key]
+        span = state.numbers[table + 1, key] - low
+        values[place] = (values[place] - low) / span if span != 0.0 else 0.0
+
+
+@compiled
+def _learn_one_hot(state: State, operation: Integers, keys: Integers, values: Doubles) -> None:
+    """Remember new categories."""
+    table, encoder, drops_zeros = operation[FIRST], operation[SECOND], operation[THIRD]
+    if drops_zeros:
+        return
+    for place in range(len(keys)):
+        category = int(values[place])
+        _touch(state, table, keys[place])
+        if not state.seen[encoder, category]:
+            state.seen[encoder, category] = True
+            _touch(state, table + 1, state.category_keys[category])
+
+
+@compiled
+def _new_stamp(frames: Frames) -> int:
+    """Return a stamp that no key has yet."""
+    frames.stamps[-1] += 1
+    return frames.stamps[-1]
+
+
+@compiled
+def _put(frames: Frames, frame: int, stamp: int, key: int, value: float) -> None:
+    """Set a key of a frame: one that is there already keeps its place."""
+    if key != UNKNOWN and frames.stamps[key] == stamp:
+        frames.values[frame, frames.positions[key]] = value
+        return
+    place = frames.sizes[frame]
+    if key != UNKNOWN:
+        frames.stamps[key] = stamp
+        frames.positions[key] = place
+    frames.keys[frame, place] = key
+    frames.values[frame, place] = value
+    frames.sizes[frame] = place + 1
+
+
+@compiled
+def _apply_one_hot(state: State, operation: Integers, frames: Frames) -> None:
+    """Encode a frame into another one."""
+    source, target = operation[SOURCE], operation[TARGET]
+    stamp = _new_stamp(frames)
+    frames.sizes[target] = 0
+    if not operation[THIRD]:
+        zeros = operation[FIRST] + 1
+        for place in range(state.sizes[zeros]):
+            _put(frames, target, stamp, state.order[zeros, place], 0.0)
+    for place in range(frames.sizes[source]):
+        category = int(frames.values[source, place])
+        _put(frames, target, stamp, state.category_keys[category] if category >= 0 else UNKNOWN, 1.0)
+
+
+@compiled
+def _filter(program: Program, operation: Integers, frames: Frames) -> None:
+    """Copy the features that a mask keeps into another frame."""
+    source, target, mask = operation[SOURCE], operation[TARGET], operation[FIRST]
+    size = 0
+    for place in range(frames.sizes[source]):
+        key = frames.keys[source, place]
+        if program.masks[mask, key]:
+            frames.keys[target, size] = key
+            frames.values[target, size] = frames.values[source, place]
+            size += 1
+    frames.sizes[target] = size
+
+
+@compiled
+def _pick(program: Program, operation: Integers, frames: Frames) -> bool:
+    """Copy features by name, in a given order; return whether all are there."""
+    source, target = operation[SOURCE], operation[TARGET]
+    first, count = operation[FIRST], operation[SECOND]
+    stamp = _new_stamp(frames)
+    for place in range(frames.sizes[source]):
+        key = frames.keys[source, place]
+        frames.stamps[key] = stamp
+        frames.positions[key] = place
+    for place in range(count):
+        key = program.picks[first + place]
+        if frames.stamps[key] != stamp:
+            return False
+        frames.keys[target, place] = key
+        frames.values[target, place] = frames.values[source, frames.positions[key]]
+    frames.sizes[target] = count
+    return True
+
+
+@compiled
+def _merge(operation: Integers, frames: Frames) -> None:
+    """Update one frame with another, as dictionaries do; the first of several updates empties it before."""
+    source, target = operation[SOURCE], operation[TARGET]
+    if operation[FIRST]:
+        frames.sizes[target] = 0
+        _new_stamp(frames)
+    stamp = frames.stamps[-1]
+    for place in range(frames.sizes[source]):
+        _put(frames, target, stamp, frames.keys[source, place], frames.values[source, place])
+
+
+@compiled
+def _copy(operation: Integers, frames: Frames) -> int:
+    """Copy a frame; return its size."""
+    source, target = operation[SOURCE], operation[TARGET]
+    size = frames.sizes[source]
+    for place in range(size):
+        frames.keys[target, place] = frames.keys[source, place]
+        frames.values[target, place] = frames.values[source, place]
+    frames.sizes[target] = size
+    return size
+
+
+@compiled
+def _scale(state: State, operation: Integers, frames: Frames, learns: bool, keeps: bool, power: int) -> bool:
+    """Scale a frame into another one; return whether River could."""
+    size, target = _copy(operation, frames), operation[TARGET]
+    keys, values = frames.keys[target, :size], frames.values[target, :size]
+    if operation[CODE] == STANDARD:
+        if learns and not _learn_standard(state, operation, keys, values, power):
+            return False
+        return _apply_standard(state, operation, keys, values, keeps)
+    if learns:
+        _learn_min_max(state, operation[FIRST], keys, values)
+    _apply_min_max(state, operation[FIRST], keys, values, keeps)
+    return True
+
+
+@compiled
+def _transform(
+    program: Program, state: State, frames: Frames, features: Doubles, learns: bool, keeps: bool, power: int
+) -> bool:
+    """Turn a row into the input of the model, in the last frame; return whether River could."""
+    size = 0
+    for key in range(len(features)):
+        if features[key] == features[key]:
+            frames.keys[0, size] = key
+            frames.values[0, size] = features[key]
+            size += 1
+    frames.sizes[0] = size
+    for number in range(len(program.operations)):
+        operation = program.operations[number]
+        code = operation[CODE]
+        if code == STANDARD or code == MIN_MAX:
+            if not _scale(state, operation, frames, learns, keeps, power):
+                return False
+        elif code == ONE_HOT:
+            if learns:
+                source = operation[SOURCE]
+                size = frames.sizes[source]
+                _learn_one_hot(state, operation, frames.keys[source, :size], frames.values[source, :size])
+            _apply_one_hot(state, operation, frames)
+        elif code == FILTER:
+            _filter(program, operation, frames)
+        elif code == PICK:
+            if not _pick(program, operation, frames):
+                return False
+        else:
+            _merge(operation, frames)
+    return True
+
+
+@compiled
+def _sum(state: State, model: int, keys: Integers, values: Doubles, learns: bool) -> float:
+    """Return the weighted sum of a frame, in its order, without the intercept; learning creates missing weights."""
+    total = 0.0
+    for place in range(len(keys)):
+        key = keys[place]
+        if learns:
+            _touch(state, model + WEIGHTS, key)
+        elif key == UNKNOWN or not state.present[model + WEIGHTS, key]:
+            continue
+        total += state.numbers[model + WEIGHTS, key] * values[place]
+    return total
+
+
+@compiled
+def _sigmoid(x: float, exp: int) -> float:
+    """Return a probability."""
+    if x < -30.0:
+        return 0.0
+    if x > 30.0:
+        return 1.0
+    return 1.0 / (1.0 + _exp(exp, -x))
+
+
+@compiled
+def _loss_gradient(settings: Settings, predicted: float, label: float, exp: int) -> float:
+    """Return the derivative of the loss."""
+    if settings.loss == SQUARED:
+        return 2.0 * (predicted - label)
+    sign = 1.0 if label > 0.5 else -1.0
+    weight = settings.weight_pos if label > 0.5 else settings.weight_neg
+    margin = predicted * sign
+    if margin > 18.0:
+        return weight * _exp(exp, -margin) * -sign
+    if margin < -18.0:
+        return weight * -sign
+    return weight * -sign / (_exp(exp, margin) + 1.0)
+
+
+@compiled
+def _clamp(x: float, limit: float) -> float:
+    """Bound a number as River does, which leaves NaN as it is."""
+    lower = limit if limit < x else x
+    return -limit if -limit > lower else lower
+
+
+@compiled
+def _step_ada_grad(state: State, settings: Settings, model: int, keys: Integers, gradient: Doubles, power: int) -> bool:
+    """Update the weights by AdaGrad; return whether River could: Python raises where a square overflows."""
+    numbers = state.numbers
+    for place in range(len(keys)):
+        key, slope = keys[place], gradient[place]
+        square = _power(power, slope, 2.0)
+        if np.isinf(square) and not np.isinf(slope):
+            return False
+        _touch(state, model + MEMORY, key)
+        total = numbers[model + MEMORY, key] + square
+        numbers[model + MEMORY, key] = total
+        root = _power(power, total + settings.first, 0.5)
+        numbers[model + WEIGHTS, key] -= settings.rate / root * slope
+    return True
+
+
+@compiled
+def _step_adam(state: State, settings: Settings, model: int, keys: Integers, gradient: Doubles, power: int) -> None:
+    """Update the weights by Adam."""
+    numbers = state.numbers
+    beta_1, beta_2, eps = settings.first, settings.second, settings.third
+    count = state.counters[ITERATIONS] + 1.0
+    rate = settings.rate * _power(power, 1.0 - _power(power, beta_2, count), 0.5)
+    rate /= 1.0 - _power(power, beta_1, count)
+    for place in range(len(keys)):
+        key, slope = keys[place], gradient[place]
+        _touch(state, model + MEMORY, key)
+        _touch(state, model + SECOND_MEMORY, key)
+        momentum = beta_1 * numbers[model + MEMORY, key] + (1.0 - beta_1) * slope
+        square = beta_2 * numbers[model + SECOND_MEMORY, key] + (1.0 - beta_2) * (slope * slope)
+        numbers[model + MEMORY, key] = momentum
+        numbers[model + SECOND_MEMORY, key] = square
+        numbers[model + WEIGHTS, key] -= rate * momentum / (_power(power, square, 0.5) + eps)
+
+
+@compiled
+def _step_rms_prop(state: State, settings: Settings, model: int, keys: Integers, gradient: Doubles, power: int) -> None:
+    """Update the weights by RMSProp."""
+    numbers = state.numbers
+    rho, eps = settings.first, settings.second
+    for place in range(len(keys)):
+        key, slope = keys[place], gradient[place]
+        _touch(state, model + MEMORY, key)
+        square = rho * numbers[model + MEMORY, key] + (1.0 - rho) * (slope * slope)
+        numbers[model + MEMORY, key] = square
+        numbers[model + WEIGHTS, key] -= settings.rate / _power(power, square + eps, 0.5) * slope
+
+
+@compiled
+def _step_ftrl(state: State, settings: Settings, model: int, keys: Integers, gradient: Doubles, power: int) -> bool:
+    """Update the weights by FTRL; return whether River could: Python raises at an overflow or a division by zero."""
+    numbers = state.numbers
+    alpha, beta, l1, l2 = settings.rate, settings.first, settings.second, settings.third
+    sums, squares = model + MEMORY, model + SECOND_MEMORY
+    for place in range(len(keys)):
+        key = keys[place]
+        _touch(state, sums, key)
+        z = numbers[sums, key]
+        if abs(z) > l1:
+            _touch(state, squares, key)
+            scale = (beta + _power(power, numbers[squares, key], 0.5)) / alpha + l2
+            inverse = _power(power, scale, -1.0)
+            if np.isinf(inverse):
+                return False
+            sign = 1.0 if z > 0.0 else (-1.0 if z < 0.0 else 0.0)
+            numbers[model + WEIGHTS, key] = -inverse * (z - sign * l1)
+    for place in range(len(keys)):
+        key, slope = keys[place], gradient[place]
+        square = _power(power, slope, 2.0)
+        if np.isinf(square) and not np.isinf(slope):
+            return False
+        _touch(state, squares, key)
+        n = numbers[squares, key]
+        shrinkage = (_power(power, n + square, 0.5) - _power(power, n, 0.5)) / alpha
+        numbers[sums, key] += slope - shrinkage * numbers[model + WEIGHTS, key]
+        numbers[squares, key] = n + square
+    return True
+
+
+@compiled
+def _step(state: State, settings: Settings, model: int, keys: Integers, gradient: Doubles, power: int) -> bool:
+    """Let the optimizer update the weights; return whether River could."""
+    optimizer = settings.optimizer
+    if optimizer == SGD:
+        for place in range(len(keys)):
+            state.numbers[model + WEIGHTS, keys[place]] -= settings.rate * gradient[place]
+    elif optimizer == ADA_GRAD:
+        return _step_ada_grad(state, settings, model, keys, gradient, power)
+    elif optimizer == ADAM:
+        _step_adam(state, settings, model, keys, gradient, power)
+    elif optimizer == RMS_PROP:
+        _step_rms_prop(state, settings, model, keys, gradient, power)
+    else:
+        return _step_ftrl(state, settings, model, keys, gradient, power)
+    return True
+
+
+@compiled
+def _penalise(state: State, settings: Settings, model: int, keys: Integers) -> None:
+    """Apply the l1 penalty, as far as it is not applied yet."""
+    state.scalars[PENALTY] += settings.l1 * settings.rate
+    due = state.scalars[PENALTY]
+    weights, penalties = state.numbers[model + WEIGHTS], state.numbers[model + PENALTIES]
+    for place in range(len(keys)):
+        key = keys[place]
+        _touch(state, model + PENALTIES, key)
+        before = weights[key]
+        if before > 0.0:
+            after = before - (due + penalties[key])
+            weights[key] = after if after > 0.0 else 0.0
+        elif before < 0.0:
+            after = before + (due - penalties[key])
+            weights[key] = after if after < 0.0 else 0.0
+        penalties[key] += weights[key] - before
+
+
+@compiled
+def _learn(
+    state: State,
+    settings: Settings,
+    model: int,
+    frames: Frames,
+    frame: int,
+    label: float,
+    weight: float,
+    power: int,
+    exp: int,
+) -> bool:
+    """Learn a frame with its label; return whether River could."""
+    size = frames.sizes[frame]
+    keys, values, gradient = frames.keys[frame, :size], frames.values[frame, :size], frames.gradient[:size]
+    predicted = _sum(state, model, keys, values, True) + state.scalars[INTERCEPT]
+    slope = _clamp(_loss_gradient(settings, predicted, label, exp) * weight, settings.clip)
+    for place in range(size):
+        gradient[place] = values[place] * slope
+        if settings.l2 != 0.0:
+            gradient[place] += settings.l2 * state.numbers[model + WEIGHTS, keys[place]]
+    state.scalars[INTERCEPT] -= settings.intercept_rate * slope
+    if not _step(state, settings, model, keys, gradient, power):
+        return False
+    state.counters[ITERATIONS] += 1
+    if settings.l1 != 0.0:
+        _penalise(state, settings, model, keys)
+    return True
+
+
+@compiled
+def run(
+    program: Program,
+    settings: Settings,
+    state: State,
+    frames: Frames,
+    entries: Entries,
+    scores: Doubles,
+    first: int,
+    last: int,
+    power: int,
+    exp: int,
+) -> int:
+    """Ask and learn the entries from `first` to before `last`, in order.
+
+    Parameters
+    ----------
+    scores
+        The score of each question is written here.
+    power, exp
+        The addresses of the C library's functions.
+
+    Returns
+    -------
+    int
+        `last`, or the entry at which Python would raise an error or leave the real numbers. The state is then that of
+        an entry learned in part.
+    """
+    model = len(state.sizes) - MODEL_TABLES
+    frame = len(frames.sizes) - 1
+    for row in range(first, last):
+        kind = entries.kinds[row]
+        if kind != _QUESTION and kind != _ANSWER:
+            continue
+        learns = kind == _ANSWER
+        # Until something was learned River asks a copy, so that a question adds no keys to the model.
+        keeps = learns or state.counters[EXAMPLES] > 0
+        if not _transform(program, state, frames, entries.features[row], learns, keeps, power):
+            return row
+        if learns:
+            label, weight = entries.labels[row], entries.weights[row]
+            if not _learn(state, settings, model, frames, frame, label, weight, power, exp):
+                return row
+            state.counters[EXAMPLES] += 1
+        else:
+            size = frames.sizes[frame]
+            total = _sum(state, model, frames.keys[frame, :size], frames.values[frame, :size], False)
+            score = total + state.scalars[INTERCEPT]
+            scores[row] = _sigmoid(score, exp) if settings.loss == LOG else score
+    return last

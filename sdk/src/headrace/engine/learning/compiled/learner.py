@@ -1,0 +1,216 @@
+"""A learner that is equal to River's, and many times faster."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.definition import FeatureDefinition, FieldType, Task
+from headrace.engine.learning.compiled.c_library import addresses
+from headrace.engine.learning.compiled.kernel import EXAMPLES, LOG, Doubles, Entries, run
+from headrace.engine.learning.compiled.plan import Recognised, Refusal, recognise
+from headrace.engine.learning.compiled.state import LearnedState, program_of
+from headrace.engine.learning.rows import Row
+from headrace.wire.tables import Categories, Kind, Numbers
+
+_QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The entries of a message, as a compiled learner reads them.
+
+    Attributes
+    ----------
+    kinds
+        int8[n]: questions and answers; entries of any other kind are passed over.
+    numbers
+        float64[n, numbers]: NaN where missing.
+    categories
+        The columns of text: None or empty where missing.
+    labels
+        float64[n]: of answers.
+    weights
+        float64[n]: of answers.
+    """
+
+    kinds: npt.NDArray[np.int8]
+    numbers: Numbers
+    categories: Categories
+    labels: Doubles
+    weights: Doubles
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+
+class Prepared(NamedTuple):
+    """A message that is ready to be run."""
+
+    columns: Columns
+    entries: Entries
+
+
+class Run(NamedTuple):
+    """The outcome of a run over entries.
+
+    Attributes
+    ----------
+    scores
+        float64[n]: the score of each question; NaN for other entries.
+    done
+        The number of entries that were asked or learned.
+    error
+        What the estimator raised at the entry after them.
+    """
+
+    scores: Doubles
+    done: int
+    error: Exception | None = None
+
+
+class CompiledLearner:
+    """Asks and learns as a River estimator does: the same scores, and the same state after it, to the last bit.
+
+    The estimator itself is behind until `to_river`. An entry at which Python would raise an error or leave the real
+    numbers is given to the estimator itself.
+    """
+
+    def __init__(
+        self, estimator: Any, features: Sequence[FeatureDefinition], recognised: Recognised, state: LearnedState
+    ) -> None:
+        self._estimator = estimator
+        self._features = tuple(features)
+        self._settings = recognised.plan.settings
+        self._program = program_of(recognised.plan, len(self._features))
+        self._state = state
+        self._is_compiled = True
+        self._examples = state.examples
+        texts = [feature.type is FieldType.STRING for feature in self._features]
+        self._number_places = [place for place, text in enumerate(texts) if not text]
+        self._text_places = [place for place, text in enumerate(texts) if text]
+        self._encoded = frozenset(recognised.plan.encoded)
+
+    @classmethod
+    def of(
+        cls, estimator: Any, features: Sequence[FeatureDefinition], task: Task, examples: int = 0
+    ) -> CompiledLearner | Refusal:
+        """Return a learner that goes on from an estimator, or why only River can.
+
+        Parameters
+        ----------
+        estimator
+            A River pipeline or estimator.
+        features
+            The features of the model, in order.
+        task
+            The model's task.
+        examples
+            The number of examples that the estimator has learned.
+        """
+        recognised = recognise(estimator, features, task)
+        if isinstance(recognised, Refusal):
+            return recognised
+        if addresses() is None:
+            return Refusal("The C library of this process does not name its functions")
+        state = LearnedState.from_river(recognised, [feature.name for feature in features], examples)
+        return state if isinstance(state, Refusal) else cls(estimator, features, recognised, state)
+
+    def prepared(self, columns: Columns) -> Prepared:
+        """Return a message in the form that `run` takes. Prepare a message before it is run, and after those before it.
+
+        Only categories of answers get codes: what is only asked leaves nothing behind.
+        """
+        features = np.empty((len(columns), len(self._features)))
+        features[:, self._number_places] = columns.numbers
+        for place, column in zip(self._text_places, columns.categories, strict=True):
+            features[:, place] = self._codes(place, column, columns.kinds)
+        return Prepared(columns, Entries(columns.kinds, features, columns.labels, columns.weights))
+
+    def run(self, message: Prepared, first: int, last: int) -> Run:
+        """Ask and learn the entries of a message from `first` to before `last`, in order."""
+        scores = np.full(len(message.columns), math.nan)
+        row = first
+        while row < last:
+            row = self._run_compiled(message, scores, row, last)
+            if row < last:
+                try:
+                    self._run_river(message.columns, scores, row)
+                except Exception as error:
+                    return Run(scores, row, error)
+                row += 1
+        return Run(scores, last)
+
+    def to_river(self) -> None:
+        """Make the estimator what it would be if it had learned itself."""
+        if self._is_compiled:
+            self._state.to_river()
+
+    def _run_compiled(self, message: Prepared, scores: Doubles, first: int, last: int) -> int:
+        """Run the kernel; return the entry before which it stopped, for River to go on."""
+        if not self._is_compiled:
+            return first
+        before = self._state.copy()
+        stopped = self._kernel(message, scores, first, last)
+        if stopped < last:
+            # The entry was learned in part: repeat those before it.
+            self._state.restore(before)
+            self._kernel(message, scores, first, stopped)
+        self._examples = int(self._state.arrays.counters[EXAMPLES])
+        return stopped
+
+    def _kernel(self, message: Prepared, scores: Doubles, first: int, last: int) -> int:
+        library = addresses()
+        assert library is not None
+        arrays, frames = self._state.arrays, self._state.frames
+        settings, program = self._settings, self._program
+        return run(program, settings, arrays, frames, message.entries, scores, first, last, *library)
+
+    def _run_river(self, columns: Columns, scores: Doubles, row: int) -> None:
+        """Give an entry to the estimator itself."""
+        self.to_river()
+        values = self._row(columns, row)
+        binary = self._settings.loss == LOG
+        if columns.kinds[row] == _QUESTION:
+            # Until something was learned, a copy is asked, so that a question adds no keys to the model.
+            estimator = self._estimator if self._examples else copy.deepcopy(self._estimator)
+            scores[row] = estimator.predict_proba_one(values)[True] if binary else estimator.predict_one(values)
+        elif columns.kinds[row] == _ANSWER:
+            label, weight = float(columns.labels[row]), float(columns.weights[row])
+            self._estimator.learn_one(values, label > 0.5 if binary else label, w=weight)
+            self._examples += 1
+        if self._is_compiled:
+            self._is_compiled = self._state.load(self._examples) is None
+
+    def _row(self, columns: Columns, row: int) -> Row:
+        """Return an entry as River takes it: without the features that are missing."""
+        values: dict[int, float | str] = {}
+        for place, number in zip(self._number_places, columns.numbers[row].tolist(), strict=True):
+            if number == number:
+                values[place] = number
+        for place, column in zip(self._text_places, columns.categories, strict=True):
+            if text := column[row]:
+                values[place] = text
+        return {feature.name: values[place] for place, feature in enumerate(self._features) if place in values}
+
+    def _codes(self, place: int, column: Sequence[str | None], kinds: npt.NDArray[np.int8]) -> list[float]:
+        """Return the codes of a text feature: NaN where it is missing."""
+        if place not in self._encoded:
+            return [0.0 if text else math.nan for text in column]
+        known, codes = self._state.codes(place), list[float]()
+        for text, kind in zip(column, kinds.tolist(), strict=True):
+            if not text:
+                codes.append(math.nan)
+                continue
+            code = known.get(text)
+            if code is None:
+                state = self._state
+                code = state.category(place, text) if kind == _ANSWER else state.category_to_ask(place, text)
+            codes.append(code)
+        return codes
