@@ -1,6 +1,17 @@
 """Linear models learned by compiled code, equal to River's to the last bit; internal."""
 
 from headrace.engine.learning.compiled.learner import Columns, CompiledLearner, Prepared, Run
+from headrace.engine.learning.compiled.machine_check import equals_river
 from headrace.engine.learning.compiled.plan import Plan, Recognised, Refusal, recognise
 
-__all__ = ["Columns", "CompiledLearner", "Plan", "Prepared", "Recognised", "Refusal", "Run", "recognise"]
+__all__ = [
+    "Columns",
+    "CompiledLearner",
+    "Plan",
+    "Prepared",
+    "Recognised",
+    "Refusal",
+    "Run",
+    "equals_river",
+    "recognise",
+]

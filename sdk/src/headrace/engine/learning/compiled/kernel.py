@@ -189,18 +189,21 @@ def _touch(state: State, table: int, key: int) -> None:
 def _learn_standard(state: State, operation: Integers, keys: Integers, values: Doubles, power: int) -> bool:
     """Update a standard scaler; return whether River can use the result: a negative variance has no root."""
     table, with_std = operation[FIRST], operation[SECOND]
-    numbers = state.numbers
+    numbers, present = state.numbers, state.present
     for place in range(len(keys)):
         key, value = keys[place], values[place]
-        _touch(state, table + COUNTS, key)
-        _touch(state, table + MEANS, key)
+        if not present[table + COUNTS, key]:
+            _touch(state, table + COUNTS, key)
+        if not present[table + MEANS, key]:
+            _touch(state, table + MEANS, key)
         count = numbers[table + COUNTS, key] + 1.0
         numbers[table + COUNTS, key] = count
         old = numbers[table + MEANS, key]
         mean = old + (value - old) / count
         numbers[table + MEANS, key] = mean
         if with_std:
-            _touch(state, table + VARIANCES, key)
+            if not present[table + VARIANCES, key]:
+                _touch(state, table + VARIANCES, key)
             variance = numbers[table + VARIANCES, key]
             variance += ((value - old) * (value - mean) - variance) / count
             if variance < 0.0:
@@ -214,22 +217,25 @@ def _learn_standard(state: State, operation: Integers, keys: Integers, values: D
 def _apply_standard(state: State, operation: Integers, keys: Integers, values: Doubles, keeps: bool) -> bool:
     """Scale a frame in place; return whether River could. `keeps`: keys that River looks up are kept."""
     table, with_std = operation[FIRST], operation[SECOND]
-    numbers = state.numbers
+    numbers, present = state.numbers, state.present
     for place in range(len(keys)):
         key = keys[place]
         if not with_std:
             if keeps:
-                _touch(state, table + MEANS, key)
+                if not present[table + MEANS, key]:
+                    _touch(state, table + MEANS, key)
             values[place] -= numbers[table + MEANS, key]
             continue
         if keeps:
-            _touch(state, table + VARIANCES, key)
+            if not present[table + VARIANCES, key]:
+                _touch(state, table + VARIANCES, key)
         variance = numbers[table + VARIANCES, key]
         if variance < 0.0:
             return False
         if variance != 0.0:
             if keeps:
-                _touch(state, table + MEANS, key)
+                if not present[table + MEANS, key]:
+                    _touch(state, table + MEANS, key)
             values[place] = (values[place] - numbers[table + MEANS, key]) / numbers[table + DEVIATIONS, key]
         else:
             values[place] = 0.0
@@ -239,11 +245,13 @@ def _apply_standard(state: State, operation: Integers, keys: Integers, values: D
 @compiled
 def _learn_min_max(state: State, table: int, keys: Integers, values: Doubles) -> None:
     """Update the least and the greatest value of each key."""
-    numbers = state.numbers
+    numbers, present = state.numbers, state.present
     for place in range(len(keys)):
         key, value = keys[place], values[place]
-        _touch(state, table, key)
-        _touch(state, table + 1, key)
+        if not present[table, key]:
+            _touch(state, table, key)
+        if not present[table + 1, key]:
+            _touch(state, table + 1, key)
         if value < numbers[table, key]:
             numbers[table, key] = value
         if value > numbers[table + 1, key]:
@@ -253,28 +261,34 @@ def _learn_min_max(state: State, table: int, keys: Integers, values: Doubles) ->
 @compiled
 def _apply_min_max(state: State, table: int, keys: Integers, values: Doubles, keeps: bool) -> None:
     """Scale a frame in place."""
+    numbers, present = state.numbers, state.present
     for place in range(len(keys)):
         key = keys[place]
         if keeps:
-            _touch(state, table, key)
-            _touch(state, table + 1, key)
-        low = state.numbers[table, key]
-        span = state.numbers[table + 1, key] - low
+            if not present[table, key]:
+                _touch(state, table, key)
+            if not present[table + 1, key]:
+                _touch(state, table + 1, key)
+        low = numbers[table, key]
+        span = numbers[table + 1, key] - low
         values[place] = (values[place] - low) / span if span != 0.0 else 0.0
 
 
 @compiled
 def _learn_one_hot(state: State, operation: Integers, keys: Integers, values: Doubles) -> None:
     """Remember new categories."""
+    present = state.present
     table, encoder, drops_zeros = operation[FIRST], operation[SECOND], operation[THIRD]
     if drops_zeros:
         return
     for place in range(len(keys)):
         category = int(values[place])
-        _touch(state, table, keys[place])
+        if not present[table, keys[place]]:
+            _touch(state, table, keys[place])
         if not state.seen[encoder, category]:
             state.seen[encoder, category] = True
-            _touch(state, table + 1, state.category_keys[category])
+            if not present[table + 1, state.category_keys[category]]:
+                _touch(state, table + 1, state.category_keys[category])
 
 
 @compiled
@@ -287,15 +301,16 @@ def _new_stamp(frames: Frames) -> int:
 @compiled
 def _put(frames: Frames, frame: int, stamp: int, key: int, value: float) -> None:
     """Set a key of a frame: one that is there already keeps its place."""
-    if key != UNKNOWN and frames.stamps[key] == stamp:
-        frames.values[frame, frames.positions[key]] = value
+    keys, values, stamps, positions = frames.keys, frames.values, frames.stamps, frames.positions
+    if key != UNKNOWN and stamps[key] == stamp:
+        values[frame, positions[key]] = value
         return
     place = frames.sizes[frame]
     if key != UNKNOWN:
-        frames.stamps[key] = stamp
-        frames.positions[key] = place
-    frames.keys[frame, place] = key
-    frames.values[frame, place] = value
+        stamps[key] = stamp
+        positions[key] = place
+    keys[frame, place] = key
+    values[frame, place] = value
     frames.sizes[frame] = place + 1
 
 
@@ -318,12 +333,12 @@ def _apply_one_hot(state: State, operation: Integers, frames: Frames) -> None:
 def _filter(program: Program, operation: Integers, frames: Frames) -> None:
     """Copy the features that a mask keeps into another frame."""
     source, target, mask = operation[SOURCE], operation[TARGET], operation[FIRST]
-    size = 0
+    size, keys, values, masks = 0, frames.keys, frames.values, program.masks
     for place in range(frames.sizes[source]):
-        key = frames.keys[source, place]
-        if program.masks[mask, key]:
-            frames.keys[target, size] = key
-            frames.values[target, size] = frames.values[source, place]
+        key = keys[source, place]
+        if masks[mask, key]:
+            keys[target, size] = key
+            values[target, size] = values[source, place]
             size += 1
     frames.sizes[target] = size
 
@@ -364,10 +379,10 @@ def _merge(operation: Integers, frames: Frames) -> None:
 def _copy(operation: Integers, frames: Frames) -> int:
     """Copy a frame; return its size."""
     source, target = operation[SOURCE], operation[TARGET]
-    size = frames.sizes[source]
+    size, keys, values = frames.sizes[source], frames.keys, frames.values
     for place in range(size):
-        frames.keys[target, place] = frames.keys[source, place]
-        frames.values[target, place] = frames.values[source, place]
+        keys[target, place] = keys[source, place]
+        values[target, place] = values[source, place]
     frames.sizes[target] = size
     return size
 
@@ -388,17 +403,24 @@ def _scale(state: State, operation: Integers, frames: Frames, learns: bool, keep
 
 
 @compiled
+def _read(frames: Frames, features: Doubles) -> None:
+    """Put the features that are there into the first frame."""
+    size, keys, values = 0, frames.keys, frames.values
+    for key in range(len(features)):
+        value = features[key]
+        if value == value:
+            keys[0, size] = key
+            values[0, size] = value
+            size += 1
+    frames.sizes[0] = size
+
+
+@compiled
 def _transform(
     program: Program, state: State, frames: Frames, features: Doubles, learns: bool, keeps: bool, power: int
 ) -> bool:
     """Turn a row into the input of the model, in the last frame; return whether River could."""
-    size = 0
-    for key in range(len(features)):
-        if features[key] == features[key]:
-            frames.keys[0, size] = key
-            frames.values[0, size] = features[key]
-            size += 1
-    frames.sizes[0] = size
+    _read(frames, features)
     for number in range(len(program.operations)):
         operation = program.operations[number]
         code = operation[CODE]
@@ -423,15 +445,19 @@ def _transform(
 
 @compiled
 def _sum(state: State, model: int, keys: Integers, values: Doubles, learns: bool) -> float:
-    """Return the weighted sum of a frame, in its order, without the intercept; learning creates missing weights."""
+    """Return the weighted sum of a frame, in its order, without the intercept; learning creates missing weights.
+
+    A missing weight counts as 0, so a value that is not finite makes the sum NaN.
+    """
+    numbers, present = state.numbers, state.present
     total = 0.0
     for place in range(len(keys)):
         key = keys[place]
-        if learns:
-            _touch(state, model + WEIGHTS, key)
-        elif key == UNKNOWN or not state.present[model + WEIGHTS, key]:
+        if key == UNKNOWN:
             continue
-        total += state.numbers[model + WEIGHTS, key] * values[place]
+        if learns and not present[model + WEIGHTS, key]:
+            _touch(state, model + WEIGHTS, key)
+        total += numbers[model + WEIGHTS, key] * values[place]
     return total
 
 
@@ -470,13 +496,14 @@ def _clamp(x: float, limit: float) -> float:
 @compiled
 def _step_ada_grad(state: State, settings: Settings, model: int, keys: Integers, gradient: Doubles, power: int) -> bool:
     """Update the weights by AdaGrad; return whether River could: Python raises where a square overflows."""
-    numbers = state.numbers
+    numbers, present = state.numbers, state.present
     for place in range(len(keys)):
         key, slope = keys[place], gradient[place]
         square = _power(power, slope, 2.0)
         if np.isinf(square) and not np.isinf(slope):
             return False
-        _touch(state, model + MEMORY, key)
+        if not present[model + MEMORY, key]:
+            _touch(state, model + MEMORY, key)
         total = numbers[model + MEMORY, key] + square
         numbers[model + MEMORY, key] = total
         root = _power(power, total + settings.first, 0.5)
@@ -487,15 +514,17 @@ def _step_ada_grad(state: State, settings: Settings, model: int, keys: Integers,
 @compiled
 def _step_adam(state: State, settings: Settings, model: int, keys: Integers, gradient: Doubles, power: int) -> None:
     """Update the weights by Adam."""
-    numbers = state.numbers
+    numbers, present = state.numbers, state.present
     beta_1, beta_2, eps = settings.first, settings.second, settings.third
     count = state.counters[ITERATIONS] + 1.0
     rate = settings.rate * _power(power, 1.0 - _power(power, beta_2, count), 0.5)
     rate /= 1.0 - _power(power, beta_1, count)
     for place in range(len(keys)):
         key, slope = keys[place], gradient[place]
-        _touch(state, model + MEMORY, key)
-        _touch(state, model + SECOND_MEMORY, key)
+        if not present[model + MEMORY, key]:
+            _touch(state, model + MEMORY, key)
+        if not present[model + SECOND_MEMORY, key]:
+            _touch(state, model + SECOND_MEMORY, key)
         momentum = beta_1 * numbers[model + MEMORY, key] + (1.0 - beta_1) * slope
         square = beta_2 * numbers[model + SECOND_MEMORY, key] + (1.0 - beta_2) * (slope * slope)
         numbers[model + MEMORY, key] = momentum
@@ -506,11 +535,12 @@ def _step_adam(state: State, settings: Settings, model: int, keys: Integers, gra
 @compiled
 def _step_rms_prop(state: State, settings: Settings, model: int, keys: Integers, gradient: Doubles, power: int) -> None:
     """Update the weights by RMSProp."""
-    numbers = state.numbers
+    numbers, present = state.numbers, state.present
     rho, eps = settings.first, settings.second
     for place in range(len(keys)):
         key, slope = keys[place], gradient[place]
-        _touch(state, model + MEMORY, key)
+        if not present[model + MEMORY, key]:
+            _touch(state, model + MEMORY, key)
         square = rho * numbers[model + MEMORY, key] + (1.0 - rho) * (slope * slope)
         numbers[model + MEMORY, key] = square
         numbers[model + WEIGHTS, key] -= settings.rate / _power(power, square + eps, 0.5) * slope
@@ -519,15 +549,17 @@ def _step_rms_prop(state: State, settings: Settings, model: int, keys: Integers,
 @compiled
 def _step_ftrl(state: State, settings: Settings, model: int, keys: Integers, gradient: Doubles, power: int) -> bool:
     """Update the weights by FTRL; return whether River could: Python raises at an overflow or a division by zero."""
-    numbers = state.numbers
+    numbers, present = state.numbers, state.present
     alpha, beta, l1, l2 = settings.rate, settings.first, settings.second, settings.third
     sums, squares = model + MEMORY, model + SECOND_MEMORY
     for place in range(len(keys)):
         key = keys[place]
-        _touch(state, sums, key)
+        if not present[sums, key]:
+            _touch(state, sums, key)
         z = numbers[sums, key]
         if abs(z) > l1:
-            _touch(state, squares, key)
+            if not present[squares, key]:
+                _touch(state, squares, key)
             scale = (beta + _power(power, numbers[squares, key], 0.5)) / alpha + l2
             inverse = _power(power, scale, -1.0)
             if np.isinf(inverse):
@@ -539,7 +571,8 @@ def _step_ftrl(state: State, settings: Settings, model: int, keys: Integers, gra
         square = _power(power, slope, 2.0)
         if np.isinf(square) and not np.isinf(slope):
             return False
-        _touch(state, squares, key)
+        if not present[squares, key]:
+            _touch(state, squares, key)
         n = numbers[squares, key]
         shrinkage = (_power(power, n + square, 0.5) - _power(power, n, 0.5)) / alpha
         numbers[sums, key] += slope - shrinkage * numbers[model + WEIGHTS, key]
@@ -552,8 +585,9 @@ def _step(state: State, settings: Settings, model: int, keys: Integers, gradient
     """Let the optimizer update the weights; return whether River could."""
     optimizer = settings.optimizer
     if optimizer == SGD:
+        numbers = state.numbers
         for place in range(len(keys)):
-            state.numbers[model + WEIGHTS, keys[place]] -= settings.rate * gradient[place]
+            numbers[model + WEIGHTS, keys[place]] -= settings.rate * gradient[place]
     elif optimizer == ADA_GRAD:
         return _step_ada_grad(state, settings, model, keys, gradient, power)
     elif optimizer == ADAM:
@@ -568,12 +602,14 @@ def _step(state: State, settings: Settings, model: int, keys: Integers, gradient
 @compiled
 def _penalise(state: State, settings: Settings, model: int, keys: Integers) -> None:
     """Apply the l1 penalty, as far as it is not applied yet."""
+    numbers, present = state.numbers, state.present
     state.scalars[PENALTY] += settings.l1 * settings.rate
     due = state.scalars[PENALTY]
-    weights, penalties = state.numbers[model + WEIGHTS], state.numbers[model + PENALTIES]
+    weights, penalties = numbers[model + WEIGHTS], numbers[model + PENALTIES]
     for place in range(len(keys)):
         key = keys[place]
-        _touch(state, model + PENALTIES, key)
+        if not present[model + PENALTIES, key]:
+            _touch(state, model + PENALTIES, key)
         before = weights[key]
         if before > 0.0:
             after = before - (due + penalties[key])
@@ -601,10 +637,11 @@ def _learn(
     keys, values, gradient = frames.keys[frame, :size], frames.values[frame, :size], frames.gradient[:size]
     predicted = _sum(state, model, keys, values, True) + state.scalars[INTERCEPT]
     slope = _clamp(_loss_gradient(settings, predicted, label, exp) * weight, settings.clip)
+    numbers = state.numbers
     for place in range(size):
         gradient[place] = values[place] * slope
         if settings.l2 != 0.0:
-            gradient[place] += settings.l2 * state.numbers[model + WEIGHTS, keys[place]]
+            gradient[place] += settings.l2 * numbers[model + WEIGHTS, keys[place]]
     state.scalars[INTERCEPT] -= settings.intercept_rate * slope
     if not _step(state, settings, model, keys, gradient, power):
         return False

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from headrace.definition import FeatureDefinition, FieldType, Task
 from headrace.engine.learning.compiled.c_library import addresses
-from headrace.engine.learning.compiled.kernel import EXAMPLES, LOG, Doubles, Entries, run
+from headrace.engine.learning.compiled.kernel import LOG, Doubles, Entries, run
 from headrace.engine.learning.compiled.plan import Recognised, Refusal, recognise
 from headrace.engine.learning.compiled.state import LearnedState, program_of
 from headrace.engine.learning.rows import Row
@@ -75,6 +75,55 @@ class Run(NamedTuple):
     error: Exception | None = None
 
 
+def places_of(features: Sequence[FeatureDefinition]) -> tuple[list[int], list[int]]:
+    """Return the places of the numbers and those of the texts among the features."""
+    texts = [feature.type is FieldType.STRING for feature in features]
+    return [place for place, text in enumerate(texts) if not text], [place for place, text in enumerate(texts) if text]
+
+
+class River:
+    """The estimator itself, which takes entries one at a time.
+
+    Attributes
+    ----------
+    examples
+        The number of examples that it has learned.
+    """
+
+    def __init__(
+        self, estimator: Any, features: Sequence[FeatureDefinition], examples: int = 0, *, binary: bool
+    ) -> None:
+        self._estimator = estimator
+        self._names = [feature.name for feature in features]
+        self._places = places_of(features)
+        self._binary = binary
+        self.examples = examples
+
+    def run(self, columns: Columns, scores: Doubles, row: int) -> None:
+        """Ask or learn an entry."""
+        values = self._row(columns, row)
+        if columns.kinds[row] == _QUESTION:
+            # Until something was learned, a copy is asked, so that a question adds no keys to the model.
+            estimator = self._estimator if self.examples else copy.deepcopy(self._estimator)
+            scores[row] = estimator.predict_proba_one(values)[True] if self._binary else estimator.predict_one(values)
+        elif columns.kinds[row] == _ANSWER:
+            label, weight = float(columns.labels[row]), float(columns.weights[row])
+            self._estimator.learn_one(values, label > 0.5 if self._binary else label, w=weight)
+            self.examples += 1
+
+    def _row(self, columns: Columns, row: int) -> Row:
+        """Return an entry as River takes it: without the features that are missing."""
+        numbers, texts = self._places
+        values: dict[int, float | str] = {}
+        for place, number in zip(numbers, columns.numbers[row].tolist(), strict=True):
+            if number == number:
+                values[place] = number
+        for place, column in zip(texts, columns.categories, strict=True):
+            if text := column[row]:
+                values[place] = text
+        return {name: values[place] for place, name in enumerate(self._names) if place in values}
+
+
 class CompiledLearner:
     """Asks and learns as a River estimator does: the same scores, and the same state after it, to the last bit.
 
@@ -85,16 +134,12 @@ class CompiledLearner:
     def __init__(
         self, estimator: Any, features: Sequence[FeatureDefinition], recognised: Recognised, state: LearnedState
     ) -> None:
-        self._estimator = estimator
-        self._features = tuple(features)
         self._settings = recognised.plan.settings
-        self._program = program_of(recognised.plan, len(self._features))
+        self._program = program_of(recognised.plan, len(features))
         self._state = state
         self._is_compiled = True
-        self._examples = state.examples
-        texts = [feature.type is FieldType.STRING for feature in self._features]
-        self._number_places = [place for place, text in enumerate(texts) if not text]
-        self._text_places = [place for place, text in enumerate(texts) if text]
+        self._river = River(estimator, features, state.examples, binary=self._settings.loss == LOG)
+        self._places = places_of(features)
         self._encoded = frozenset(recognised.plan.encoded)
 
     @classmethod
@@ -127,9 +172,10 @@ class CompiledLearner:
 
         Only categories of answers get codes: what is only asked leaves nothing behind.
         """
-        features = np.empty((len(columns), len(self._features)))
-        features[:, self._number_places] = columns.numbers
-        for place, column in zip(self._text_places, columns.categories, strict=True):
+        numbers, texts = self._places
+        features = np.empty((len(columns), len(numbers) + len(texts)))
+        features[:, numbers] = columns.numbers
+        for place, column in zip(texts, columns.categories, strict=True):
             features[:, place] = self._codes(place, column, columns.kinds)
         return Prepared(columns, Entries(columns.kinds, features, columns.labels, columns.weights))
 
@@ -141,7 +187,7 @@ class CompiledLearner:
             row = self._run_compiled(message, scores, row, last)
             if row < last:
                 try:
-                    self._run_river(message.columns, scores, row)
+                    self._run_river(message, scores, row)
                 except Exception as error:
                     return Run(scores, row, error)
                 row += 1
@@ -162,7 +208,7 @@ class CompiledLearner:
             # The entry was learned in part: repeat those before it.
             self._state.restore(before)
             self._kernel(message, scores, first, stopped)
-        self._examples = int(self._state.arrays.counters[EXAMPLES])
+        self._river.examples = self._state.examples
         return stopped
 
     def _kernel(self, message: Prepared, scores: Doubles, first: int, last: int) -> int:
@@ -172,32 +218,12 @@ class CompiledLearner:
         settings, program = self._settings, self._program
         return run(program, settings, arrays, frames, message.entries, scores, first, last, *library)
 
-    def _run_river(self, columns: Columns, scores: Doubles, row: int) -> None:
+    def _run_river(self, message: Prepared, scores: Doubles, row: int) -> None:
         """Give an entry to the estimator itself."""
         self.to_river()
-        values = self._row(columns, row)
-        binary = self._settings.loss == LOG
-        if columns.kinds[row] == _QUESTION:
-            # Until something was learned, a copy is asked, so that a question adds no keys to the model.
-            estimator = self._estimator if self._examples else copy.deepcopy(self._estimator)
-            scores[row] = estimator.predict_proba_one(values)[True] if binary else estimator.predict_one(values)
-        elif columns.kinds[row] == _ANSWER:
-            label, weight = float(columns.labels[row]), float(columns.weights[row])
-            self._estimator.learn_one(values, label > 0.5 if binary else label, w=weight)
-            self._examples += 1
+        self._river.run(message.columns, scores, row)
         if self._is_compiled:
-            self._is_compiled = self._state.load(self._examples) is None
-
-    def _row(self, columns: Columns, row: int) -> Row:
-        """Return an entry as River takes it: without the features that are missing."""
-        values: dict[int, float | str] = {}
-        for place, number in zip(self._number_places, columns.numbers[row].tolist(), strict=True):
-            if number == number:
-                values[place] = number
-        for place, column in zip(self._text_places, columns.categories, strict=True):
-            if text := column[row]:
-                values[place] = text
-        return {feature.name: values[place] for place, feature in enumerate(self._features) if place in values}
+            self._is_compiled = self._state.load(self._river.examples) is None
 
     def _codes(self, place: int, column: Sequence[str | None], kinds: npt.NDArray[np.int8]) -> list[float]:
         """Return the codes of a text feature: NaN where it is missing."""

@@ -161,6 +161,10 @@ class LearnedState:
                 if pipeline._plan is None:
                     pipeline._build_plan()
 
+    def contents(self) -> list[list[tuple[str, float]]]:
+        """Return the keys and values of each table, in order."""
+        return [self._items(table) for table in range(len(self.arrays.sizes))]
+
     def _column(self, feature: int, value: str) -> str:
         return f"{self._names[feature]}_{value}"
 
@@ -249,9 +253,7 @@ class LearnedState:
     def _write_min_max(self, part: Part) -> None:
         for place, (name, make) in enumerate((("min", stats.Min), ("max", stats.Max))):
             statistics = getattr(part.step, name)
-            values = [
-                (key, statistics.get(key) or make(), value) for key, value in self._items(part.table + place)
-            ]
+            values = [(key, statistics.get(key) or make(), value) for key, value in self._items(part.table + place)]
             for _, statistic, value in values:
                 setattr(statistic, name, value)
             _replace(statistics, ((key, statistic) for key, statistic, _ in values))
@@ -262,8 +264,8 @@ class LearnedState:
             feature = self._keys.get(name, -1)
             if feature not in self._codes or not all(type(value) is str for value in values):
                 _refuse(f"OneHotEncoder.values holds {name!r}")
-            for value in values:
-                self.arrays.seen[part.encoder, self.category(feature, value)] = True
+            codes = [self.category(feature, value) for value in values]
+            self.arrays.seen[part.encoder, codes] = True
         self._read(table, ((name, 0.0) for name in encoder.values))
         self._read(table + 1, ((name, 0.0) for name in encoder._zero_dict))
 

@@ -1,0 +1,38 @@
+"""The trial of the compiled learner on this machine."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pytest
+from river import linear_model, optim, preprocessing, tree
+
+from headrace.definition import Task
+from headrace.engine.learning.compiled import c_library, equals_river, learner
+from tests.unit.engine.learning.compiled.pairs import MIXED, NUMBERS, plain
+from tests.unit.engine.learning.compiled.test_parity import OPTIMIZERS, OVER_TEXT, logistic
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_this_machine_passes(optimizer: str) -> None:
+    estimator = preprocessing.StandardScaler() | logistic(optimizer, "plain")
+    before = plain(estimator)
+    assert equals_river(estimator, NUMBERS, Task.BINARY)
+    assert plain(estimator) == before
+
+
+def test_text_passes() -> None:
+    assert equals_river(OVER_TEXT["encoded"]() | logistic("sgd", "l2"), MIXED, Task.BINARY)
+
+
+def test_unrecognised_estimator_does_not_pass() -> None:
+    assert not equals_river(tree.HoeffdingTreeClassifier(), NUMBERS, Task.BINARY)
+
+
+def test_other_c_library_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = c_library.addresses()
+    assert library is not None
+    other = ctypes.cast(ctypes.CDLL(None).fmod, ctypes.c_void_p).value
+    monkeypatch.setattr(learner, "addresses", lambda: library._replace(power=other))
+    estimator = preprocessing.StandardScaler() | linear_model.LogisticRegression(optim.AdaGrad(0.123))
+    assert not equals_river(estimator, NUMBERS, Task.BINARY)

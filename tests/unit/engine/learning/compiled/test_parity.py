@@ -1,0 +1,282 @@
+"""A compiled learner gives River's scores and leaves River's state, to the last bit and in River's order."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from river import compose, linear_model, optim, preprocessing
+
+from headrace.definition import FeatureDefinition, Task
+from headrace.engine.learning.soundness import not_finite
+from headrace.wire.tables import Kind
+from tests.unit.engine.learning.compiled.pairs import (
+    MIXED,
+    NUMBERS,
+    Entry,
+    by_compiled,
+    by_river,
+    columns,
+    compiled,
+    plain,
+)
+
+OPTIMIZERS: dict[str, Callable[[], Any]] = {
+    "sgd": lambda: optim.SGD(0.05),
+    "adagrad": lambda: optim.AdaGrad(0.1),
+    "adagrad, integer rate": lambda: optim.AdaGrad(1, eps=1e-3),
+    "adam": lambda: optim.Adam(0.02, beta_1=0.8),
+    "rmsprop": lambda: optim.RMSProp(0.02, rho=0.7),
+    "ftrl": lambda: optim.FTRLProximal(),
+    "ftrl, sparse": lambda: optim.FTRLProximal(alpha=0.3, beta=0.5, l1=0.2, l2=0.1),
+}
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "l2": {"l2": 0.03},
+    "l1": {"l1": 0.002},
+    "clipped": {"clip_gradient": 0.3},
+    "other intercept": {"intercept_init": 2, "intercept_lr": 0.2},
+    "fixed intercept": {"intercept_lr": 0, "clip_gradient": 1},
+}
+OVER_NUMBERS: dict[str, Callable[[], Any]] = {
+    "none": lambda: None,
+    "standard": preprocessing.StandardScaler,
+    "centred": lambda: preprocessing.StandardScaler(with_std=False),
+    "min-max": preprocessing.MinMaxScaler,
+    "twice": lambda: preprocessing.MinMaxScaler() | preprocessing.StandardScaler(),
+    "beside": lambda: (compose.Select("d", "a") | preprocessing.StandardScaler()) + compose.Discard("a", "d"),
+    "namesakes": lambda: (
+        (compose.Discard("a") | preprocessing.StandardScaler()) + (compose.Discard("b") | preprocessing.MinMaxScaler())
+    ),
+}
+OVER_TEXT: dict[str, Callable[[], Any]] = {
+    "encoded": lambda: (
+        (compose.SelectType(float) | preprocessing.StandardScaler())
+        + (compose.SelectType(str) | preprocessing.OneHotEncoder())
+    ),
+    "encoded without zeros": lambda: (
+        compose.SelectType(float) + (compose.SelectType(str) | preprocessing.OneHotEncoder(drop_zeros=True))
+    ),
+    "encoded twice": lambda: (
+        (compose.SelectType(float) | preprocessing.MinMaxScaler())
+        + (compose.SelectType(str) | compose.Discard("b_x") | preprocessing.OneHotEncoder())
+        + (compose.SelectType(str) | preprocessing.OneHotEncoder(drop_zeros=True))
+    ),
+    "numbers of a mixed row": lambda: compose.SelectType(float) | preprocessing.StandardScaler(),
+}
+EXTREMES = [0.0, -0.0, 1.0, 1e200, -1e200, 1e308, 5e-324, -3e-310, 1e-160, 1e100, 7.0, 7.0, None, math.nan]
+ORDINARY = [0.1, 0.3, -1.7, 2.5, 12.0, 0.0, None]
+
+
+def pipeline(transformer: Callable[[], Any], model: Any) -> Any:
+    step = transformer()
+    return model if step is None else step | model
+
+
+def logistic(optimizer: str, parameters: str, **others: Any) -> Any:
+    return linear_model.LogisticRegression(OPTIMIZERS[optimizer](), **PARAMETERS[parameters], **others)
+
+
+def linear(optimizer: str, parameters: str) -> Any:
+    return linear_model.LinearRegression(OPTIMIZERS[optimizer](), **PARAMETERS[parameters])
+
+
+def check(
+    make: Callable[[], Any],
+    features: Sequence[FeatureDefinition],
+    entries: Sequence[Entry],
+    *,
+    task: Task = Task.BINARY,
+    size: int = 7,
+    step: int = 3,
+) -> None:
+    """Compare the scores, the state in the middle and at the end, and what goes on from that state."""
+    river, estimator = make(), make()
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # NumPy's scalars in River's FTRL warn where Python's floats do not.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        half = len(entries) // 2
+        expected = by_river(river, features, entries[:half], task)
+        learner = compiled(estimator, features, task)
+        assert by_compiled(learner, features, entries[:half], size, step) == expected
+        if expected and expected[-1].endswith(")"):
+            return
+        learner.to_river()
+        assert plain(estimator) == plain(river)
+        assert plain(pickle.loads(pickle.dumps(estimator))) == plain(pickle.loads(pickle.dumps(river)))
+        assert not_finite(estimator) == not_finite(river)
+        learned = sum(entry.kind is Kind.ANSWER for entry in entries[:half])
+        restored = pickle.loads(pickle.dumps(estimator))
+        river_again = river if learned else make()
+        expected = by_river(_Learned(river_again) if learned else river_again, features, entries[half:], task)
+        again = compiled(restored, features, task, learned)
+        assert by_compiled(again, features, entries[half:], size, step) == expected
+        if not (expected and expected[-1].endswith(")")):
+            again.to_river()
+            assert plain(restored) == plain(river_again)
+
+
+class _Learned:
+    """An estimator that is asked itself, not a copy: it has learned before."""
+
+    def __init__(self, estimator: Any) -> None:
+        self._estimator = estimator
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._estimator, name)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self
+
+
+def log(
+    features: Sequence[FeatureDefinition], values: Sequence[float | None], texts: Sequence[str | None]
+) -> st.SearchStrategy[list[Entry]]:
+    each = [st.sampled_from(texts if feature.type == "string" else values) for feature in features]
+    entry = st.builds(
+        Entry,
+        st.sampled_from([Kind.QUESTION, Kind.ANSWER, Kind.ANSWER, Kind.UNANSWERED]),
+        st.tuples(*each),
+        st.sampled_from([0.0, 1.0]),
+        st.sampled_from([1.0, 1.0, 0.5, 3.0]),
+    )
+    return st.lists(entry, max_size=40)
+
+
+TEXT = ["x", "y", "north", "", None, "ü_1", "x_x"]
+MANY = settings(max_examples=150, deadline=None, derandomize=True)
+
+
+@given(
+    transformer=st.sampled_from(sorted(OVER_NUMBERS)),
+    optimizer=st.sampled_from(sorted(OPTIMIZERS)),
+    parameters=st.sampled_from(sorted(PARAMETERS)),
+    entries=log(NUMBERS, ORDINARY, ()),
+    size=st.integers(1, 20),
+    step=st.integers(1, 20),
+)
+@MANY
+def test_logistic_over_numbers(
+    transformer: str, optimizer: str, parameters: str, entries: list[Entry], size: int, step: int
+) -> None:
+    if parameters == "l1" and optimizer.startswith("ftrl"):
+        return
+    check(
+        lambda: pipeline(OVER_NUMBERS[transformer], logistic(optimizer, parameters)),
+        NUMBERS,
+        entries,
+        size=size,
+        step=step,
+    )
+
+
+@given(
+    transformer=st.sampled_from(sorted(OVER_NUMBERS)),
+    optimizer=st.sampled_from(sorted(OPTIMIZERS)),
+    entries=log(NUMBERS, EXTREMES, ()),
+    step=st.integers(1, 20),
+)
+@MANY
+def test_extreme_values(transformer: str, optimizer: str, entries: list[Entry], step: int) -> None:
+    check(lambda: pipeline(OVER_NUMBERS[transformer], logistic(optimizer, "plain")), NUMBERS, entries, step=step)
+
+
+@given(
+    transformer=st.sampled_from(sorted(OVER_NUMBERS)),
+    optimizer=st.sampled_from(sorted(OPTIMIZERS)),
+    entries=log(NUMBERS, ORDINARY, ()),
+    extreme=st.booleans(),
+    data=st.data(),
+)
+@MANY
+def test_linear_regression(
+    transformer: str, optimizer: str, entries: list[Entry], extreme: bool, data: st.DataObject
+) -> None:
+    labels = st.sampled_from([-2.5, 0.0, 1e6, 3.25, *([1e300] if extreme else [])])
+    entries = [Entry(entry.kind, entry.values, data.draw(labels), entry.weight) for entry in entries]
+    parameters = data.draw(st.sampled_from(["plain", "l2", "clipped", "other intercept"]))
+    check(
+        lambda: pipeline(OVER_NUMBERS[transformer], linear(optimizer, parameters)),
+        NUMBERS,
+        entries,
+        task=Task.REGRESSION,
+    )
+
+
+@given(
+    transformer=st.sampled_from(sorted(OVER_TEXT)),
+    optimizer=st.sampled_from(sorted(OPTIMIZERS)),
+    parameters=st.sampled_from(["plain", "l2", "clipped"]),
+    entries=log(MIXED, ORDINARY, TEXT),
+    size=st.integers(1, 20),
+    step=st.integers(1, 20),
+)
+@MANY
+def test_logistic_over_text(
+    transformer: str, optimizer: str, parameters: str, entries: list[Entry], size: int, step: int
+) -> None:
+    check(
+        lambda: pipeline(OVER_TEXT[transformer], logistic(optimizer, parameters)), MIXED, entries, size=size, step=step
+    )
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_long_log_with_weighted_classes(optimizer: str) -> None:
+    random = np.random.default_rng(5)
+    scales = np.array([1e-3, 1.0, 50.0, 1e6])
+    entries = []
+    for _ in range(1_500):
+        values = [float(x) if random.random() > 0.1 else None for x in random.normal(size=4) * scales]
+        kind = Kind.ANSWER if random.random() < 0.5 else Kind.QUESTION
+        entries.append(Entry(kind, values, float(random.random() < 0.3), float(random.choice([1.0, 0.2]))))
+    loss = optim.losses.Log(weight_pos=2, weight_neg=0.7)
+    check(
+        lambda: preprocessing.StandardScaler() | logistic(optimizer, "plain", loss=copy.copy(loss)),
+        NUMBERS,
+        entries,
+        size=100,
+        step=64,
+    )
+
+
+def test_many_categories_make_room() -> None:
+    entries = [
+        Entry(kind, (1.0, f"c{number % 70}", None, f"{number % 50}", 0.5, None), float(number % 3 == 0))
+        for number in range(300)
+        for kind in (Kind.QUESTION, Kind.ANSWER)
+    ]
+    check(lambda: OVER_TEXT["encoded twice"]() | logistic("adagrad", "plain"), MIXED, entries, size=90, step=90)
+
+
+def test_error_of_river_is_returned_with_its_entry() -> None:
+    estimator = linear_model.LogisticRegression(optim.AdaGrad())
+    entries = [Entry(Kind.ANSWER, (1.0, None, None, None)), Entry(Kind.ANSWER, (1e200, None, None, None), 1.0)]
+    learner = compiled(estimator, NUMBERS, Task.BINARY)
+    run = learner.run(learner.prepared(columns(NUMBERS, entries)), 0, 2)
+    assert run.done == 1
+    assert isinstance(run.error, OverflowError)
+
+
+def test_missing_selected_feature_is_an_error() -> None:
+    check(
+        lambda: compose.Select("b", "a") | logistic("sgd", "plain"),
+        NUMBERS,
+        [Entry(Kind.ANSWER, (1.0, 2.0, None, None)), Entry(Kind.QUESTION, (1.0, None, None, None))] * 2,
+    )
+
+
+def test_only_questions_leave_the_estimator_alone() -> None:
+    estimator = OVER_NUMBERS["standard"]() | logistic("adam", "plain")
+    before = plain(estimator)
+    learner = compiled(estimator, NUMBERS, Task.BINARY)
+    by_compiled(learner, NUMBERS, [Entry(Kind.QUESTION, (1.0, 2.0, 3.0, 4.0))] * 3, 3, 3)
+    learner.to_river()
+    assert plain(estimator) == before
