@@ -3,7 +3,7 @@
 Every operation is the one that River does, in River's order: no sum is reordered, and powers and exponentials are those
 of the C library that Python itself calls. LLVM would turn `x ** 0.5` into a square root, whose last bit differs.
 
-Each table stands for one of River's dictionaries: a value by key, whether the key is present, and the order of the keys.
+Each table stands for one of River's dictionaries: a value by key, whether the key is present, and the keys' order.
 """
 
 from __future__ import annotations
@@ -177,12 +177,11 @@ def _power(_context: Any, address: Any, x: Any, y: Any) -> Any:
 
 
 @compiled
-def _touch(state: State, table: int, key: int) -> None:
-    """Add a key to a table, with its default, if it is not present: what looking it up does in River."""
-    if not state.present[table, key]:
-        state.present[table, key] = True
-        state.order[table, state.sizes[table]] = key
-        state.sizes[table] += 1
+def _create(state: State, table: int, key: int) -> None:
+    """Add a key, which is not present yet, to a table, with its default."""
+    state.present[table, key] = True
+    state.order[table, state.sizes[table]] = key
+    state.sizes[table] += 1
 
 
 @compiled
@@ -193,9 +192,9 @@ def _learn_standard(state: State, operation: Integers, keys: Integers, values: D
     for place in range(len(keys)):
         key, value = keys[place], values[place]
         if not present[table + COUNTS, key]:
-            _touch(state, table + COUNTS, key)
+            _create(state, table + COUNTS, key)
         if not present[table + MEANS, key]:
-            _touch(state, table + MEANS, key)
+            _create(state, table + MEANS, key)
         count = numbers[table + COUNTS, key] + 1.0
         numbers[table + COUNTS, key] = count
         old = numbers[table + MEANS, key]
@@ -203,7 +202,7 @@ def _learn_standard(state: State, operation: Integers, keys: Integers, values: D
         numbers[table + MEANS, key] = mean
         if with_std:
             if not present[table + VARIANCES, key]:
-                _touch(state, table + VARIANCES, key)
+                _create(state, table + VARIANCES, key)
             variance = numbers[table + VARIANCES, key]
             variance += ((value - old) * (value - mean) - variance) / count
             if variance < 0.0:
@@ -221,21 +220,18 @@ def _apply_standard(state: State, operation: Integers, keys: Integers, values: D
     for place in range(len(keys)):
         key = keys[place]
         if not with_std:
-            if keeps:
-                if not present[table + MEANS, key]:
-                    _touch(state, table + MEANS, key)
+            if keeps and not present[table + MEANS, key]:
+                _create(state, table + MEANS, key)
             values[place] -= numbers[table + MEANS, key]
             continue
-        if keeps:
-            if not present[table + VARIANCES, key]:
-                _touch(state, table + VARIANCES, key)
+        if keeps and not present[table + VARIANCES, key]:
+            _create(state, table + VARIANCES, key)
         variance = numbers[table + VARIANCES, key]
         if variance < 0.0:
             return False
         if variance != 0.0:
-            if keeps:
-                if not present[table + MEANS, key]:
-                    _touch(state, table + MEANS, key)
+            if keeps and not present[table + MEANS, key]:
+                _create(state, table + MEANS, key)
             values[place] = (values[place] - numbers[table + MEANS, key]) / numbers[table + DEVIATIONS, key]
         else:
             values[place] = 0.0
@@ -249,9 +245,9 @@ def _learn_min_max(state: State, table: int, keys: Integers, values: Doubles) ->
     for place in range(len(keys)):
         key, value = keys[place], values[place]
         if not present[table, key]:
-            _touch(state, table, key)
+            _create(state, table, key)
         if not present[table + 1, key]:
-            _touch(state, table + 1, key)
+            _create(state, table + 1, key)
         if value < numbers[table, key]:
             numbers[table, key] = value
         if value > numbers[table + 1, key]:
@@ -266,9 +262,9 @@ def _apply_min_max(state: State, table: int, keys: Integers, values: Doubles, ke
         key = keys[place]
         if keeps:
             if not present[table, key]:
-                _touch(state, table, key)
+                _create(state, table, key)
             if not present[table + 1, key]:
-                _touch(state, table + 1, key)
+                _create(state, table + 1, key)
         low = numbers[table, key]
         span = numbers[table + 1, key] - low
         values[place] = (values[place] - low) / span if span != 0.0 else 0.0
@@ -284,18 +280,19 @@ def _learn_one_hot(state: State, operation: Integers, keys: Integers, values: Do
     for place in range(len(keys)):
         category = int(values[place])
         if not present[table, keys[place]]:
-            _touch(state, table, keys[place])
+            _create(state, table, keys[place])
         if not state.seen[encoder, category]:
             state.seen[encoder, category] = True
             if not present[table + 1, state.category_keys[category]]:
-                _touch(state, table + 1, state.category_keys[category])
+                _create(state, table + 1, state.category_keys[category])
 
 
 @compiled
 def _new_stamp(frames: Frames) -> int:
     """Return a stamp that no key has yet."""
-    frames.stamps[-1] += 1
-    return frames.stamps[-1]
+    stamp: int = frames.stamps[-1] + 1
+    frames.stamps[-1] = stamp
+    return stamp
 
 
 @compiled
@@ -379,7 +376,8 @@ def _merge(operation: Integers, frames: Frames) -> None:
 def _copy(operation: Integers, frames: Frames) -> int:
     """Copy a frame; return its size."""
     source, target = operation[SOURCE], operation[TARGET]
-    size, keys, values = frames.sizes[source], frames.keys, frames.values
+    size: int = frames.sizes[source]
+    keys, values = frames.keys, frames.values
     for place in range(size):
         keys[target, place] = keys[source, place]
         values[target, place] = values[source, place]
@@ -456,7 +454,7 @@ def _sum(state: State, model: int, keys: Integers, values: Doubles, learns: bool
         if key == UNKNOWN:
             continue
         if learns and not present[model + WEIGHTS, key]:
-            _touch(state, model + WEIGHTS, key)
+            _create(state, model + WEIGHTS, key)
         total += numbers[model + WEIGHTS, key] * values[place]
     return total
 
@@ -468,7 +466,8 @@ def _sigmoid(x: float, exp: int) -> float:
         return 0.0
     if x > 30.0:
         return 1.0
-    return 1.0 / (1.0 + _exp(exp, -x))
+    odds: float = _exp(exp, -x)
+    return 1.0 / (1.0 + odds)
 
 
 @compiled
@@ -479,11 +478,12 @@ def _loss_gradient(settings: Settings, predicted: float, label: float, exp: int)
     sign = 1.0 if label > 0.5 else -1.0
     weight = settings.weight_pos if label > 0.5 else settings.weight_neg
     margin = predicted * sign
-    if margin > 18.0:
-        return weight * _exp(exp, -margin) * -sign
     if margin < -18.0:
         return weight * -sign
-    return weight * -sign / (_exp(exp, margin) + 1.0)
+    power: float = _exp(exp, -margin if margin > 18.0 else margin)
+    if margin > 18.0:
+        return weight * power * -sign
+    return weight * -sign / (power + 1.0)
 
 
 @compiled
@@ -503,7 +503,7 @@ def _step_ada_grad(state: State, settings: Settings, model: int, keys: Integers,
         if np.isinf(square) and not np.isinf(slope):
             return False
         if not present[model + MEMORY, key]:
-            _touch(state, model + MEMORY, key)
+            _create(state, model + MEMORY, key)
         total = numbers[model + MEMORY, key] + square
         numbers[model + MEMORY, key] = total
         root = _power(power, total + settings.first, 0.5)
@@ -522,9 +522,9 @@ def _step_adam(state: State, settings: Settings, model: int, keys: Integers, gra
     for place in range(len(keys)):
         key, slope = keys[place], gradient[place]
         if not present[model + MEMORY, key]:
-            _touch(state, model + MEMORY, key)
+            _create(state, model + MEMORY, key)
         if not present[model + SECOND_MEMORY, key]:
-            _touch(state, model + SECOND_MEMORY, key)
+            _create(state, model + SECOND_MEMORY, key)
         momentum = beta_1 * numbers[model + MEMORY, key] + (1.0 - beta_1) * slope
         square = beta_2 * numbers[model + SECOND_MEMORY, key] + (1.0 - beta_2) * (slope * slope)
         numbers[model + MEMORY, key] = momentum
@@ -540,7 +540,7 @@ def _step_rms_prop(state: State, settings: Settings, model: int, keys: Integers,
     for place in range(len(keys)):
         key, slope = keys[place], gradient[place]
         if not present[model + MEMORY, key]:
-            _touch(state, model + MEMORY, key)
+            _create(state, model + MEMORY, key)
         square = rho * numbers[model + MEMORY, key] + (1.0 - rho) * (slope * slope)
         numbers[model + MEMORY, key] = square
         numbers[model + WEIGHTS, key] -= settings.rate / _power(power, square + eps, 0.5) * slope
@@ -555,11 +555,11 @@ def _step_ftrl(state: State, settings: Settings, model: int, keys: Integers, gra
     for place in range(len(keys)):
         key = keys[place]
         if not present[sums, key]:
-            _touch(state, sums, key)
+            _create(state, sums, key)
         z = numbers[sums, key]
         if abs(z) > l1:
             if not present[squares, key]:
-                _touch(state, squares, key)
+                _create(state, squares, key)
             scale = (beta + _power(power, numbers[squares, key], 0.5)) / alpha + l2
             inverse = _power(power, scale, -1.0)
             if np.isinf(inverse):
@@ -572,7 +572,7 @@ def _step_ftrl(state: State, settings: Settings, model: int, keys: Integers, gra
         if np.isinf(square) and not np.isinf(slope):
             return False
         if not present[squares, key]:
-            _touch(state, squares, key)
+            _create(state, squares, key)
         n = numbers[squares, key]
         shrinkage = (_power(power, n + square, 0.5) - _power(power, n, 0.5)) / alpha
         numbers[sums, key] += slope - shrinkage * numbers[model + WEIGHTS, key]
@@ -609,7 +609,7 @@ def _penalise(state: State, settings: Settings, model: int, keys: Integers) -> N
     for place in range(len(keys)):
         key = keys[place]
         if not present[model + PENALTIES, key]:
-            _touch(state, model + PENALTIES, key)
+            _create(state, model + PENALTIES, key)
         before = weights[key]
         if before > 0.0:
             after = before - (due + penalties[key])

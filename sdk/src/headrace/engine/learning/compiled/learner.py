@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import FeatureDefinition, FieldType, Task
+from headrace.engine.export import present
 from headrace.engine.learning.compiled.c_library import addresses
 from headrace.engine.learning.compiled.kernel import LOG, Doubles, Entries, run
 from headrace.engine.learning.compiled.plan import Recognised, Refusal, recognise
 from headrace.engine.learning.compiled.state import LearnedState, program_of
-from headrace.engine.learning.rows import Row
 from headrace.wire.tables import Categories, Kind, Numbers
 
 _QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
@@ -111,17 +111,14 @@ class River:
             self._estimator.learn_one(values, label > 0.5 if self._binary else label, w=weight)
             self.examples += 1
 
-    def _row(self, columns: Columns, row: int) -> Row:
+    def _row(self, columns: Columns, row: int) -> dict[str, float | str]:
         """Return an entry as River takes it: without the features that are missing."""
         numbers, texts = self._places
-        values: dict[int, float | str] = {}
-        for place, number in zip(numbers, columns.numbers[row].tolist(), strict=True):
-            if number == number:
-                values[place] = number
-        for place, column in zip(texts, columns.categories, strict=True):
-            if text := column[row]:
-                values[place] = text
-        return {name: values[place] for place, name in enumerate(self._names) if place in values}
+        values: dict[int, float | str | None] = {
+            place: column[row] for place, column in zip(texts, columns.categories, strict=True)
+        }
+        values |= zip(numbers, columns.numbers[row].tolist(), strict=True)
+        return present({name: values[place] for place, name in enumerate(self._names)})
 
 
 class CompiledLearner:

@@ -152,11 +152,11 @@ class _Recognition:
     def result(self, estimator: Any, task: Task) -> Recognised:
         """Return the compiled form of an estimator."""
         *steps, model = self._steps(estimator)
+        settings = _settings(model, task)
         frame = _Frame(0, tuple(range(len(self._names))))
         for step in steps:
             frame = self._transformed(step, frame)
         self._refuse_texts(model, frame)
-        settings = _settings(model, task)
         self._tables(0.0, kernel.MODEL_TABLES)
         plan = Plan(
             settings,
@@ -211,16 +211,16 @@ class _Recognition:
             _refuse(f"StandardScaler(window_size={step.window_size})")
         if type(step.with_std) is not bool:
             _refuse(f"StandardScaler(with_std={step.with_std!r})")
-        return self._scaled(kernel.STANDARD, step, frame, self._tables(0.0, 4), int(step.with_std))
+        return self._scaled(kernel.STANDARD, step, frame, table=self._tables(0.0, 4), flag=int(step.with_std))
 
     def _min_max(self, step: Any, frame: _Frame) -> _Frame:
         if step.window_size is not None:
             _refuse(f"MinMaxScaler(window_size={step.window_size})")
         table = self._tables(math.inf, 1)
         self._tables(-math.inf, 1)
-        return self._scaled(kernel.MIN_MAX, step, frame, table)
+        return self._scaled(kernel.MIN_MAX, step, frame, table=table)
 
-    def _scaled(self, code: int, step: Any, frame: _Frame, table: int, flag: int = 0) -> _Frame:
+    def _scaled(self, code: int, step: Any, frame: _Frame, *, table: int, flag: int = 0) -> _Frame:
         self._refuse_texts(step, frame)
         if frame.encoded:
             _refuse(f"{type(step).__name__} after OneHotEncoder")
@@ -314,11 +314,10 @@ _TRANSFORMERS: dict[type, Callable[[_Recognition, Any, _Frame], _Frame]] = {
 
 def _settings(model: Any, task: Task) -> Settings:
     """Return the parameters of a linear model."""
-    loss = model.loss if type(model) in _LOSSES else None
     if type(model) not in _LOSSES:
         _refuse(type(model).__name__)
     expected, expected_task, code = _LOSSES[type(model)]
-    subject = type(model).__name__
+    subject, loss = type(model).__name__, model.loss
     if task is not expected_task:
         _refuse(f"{subject} for the task {task.value}")
     if type(loss) is not expected:

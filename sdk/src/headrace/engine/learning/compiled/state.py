@@ -145,7 +145,7 @@ class LearnedState:
 
     def copy(self) -> State:
         """Return a copy of the tables."""
-        return State(*(array.copy() for array in self.arrays))
+        return State._make(array.copy() for array in self.arrays)
 
     def restore(self, arrays: State) -> None:
         """Return to a copy, which must not be used any more."""
@@ -204,13 +204,13 @@ class LearnedState:
         self.arrays.scalars[INTERCEPT] = float(model.intercept)
         self.arrays.counters[ITERATIONS] = model.optimizer.n_iterations
 
-    def _read(self, table: int, items: Iterable[tuple[Any, Any]], kind: type = float) -> None:
+    def _read(self, table: int, items: Iterable[tuple[Any, Any]], kind: type[float] | type[int] = float) -> None:
         """Fill a table."""
         for name, value in items:
             if type(name) is not str or type(value) is not kind:
                 _refuse(f"The learned state holds {name!r}: {value!r}")
             key = self.key(name)
-            self.arrays.numbers[table, key] = value
+            self.arrays.numbers[table, key] = float(value)
             self.arrays.present[table, key] = True
             self.arrays.order[table, self.arrays.sizes[table]] = key
             self.arrays.sizes[table] += 1
@@ -272,7 +272,8 @@ class LearnedState:
     def _write_one_hot(self, part: Part) -> None:
         encoder = part.step
         for name, _ in self._items(part.table):
-            encoder.values[name]  # noqa: B018 - looking it up creates it, as in River
+            # In River too, looking it up creates it.
+            encoder.values[name]
         for code in np.flatnonzero(self.arrays.seen[part.encoder]).tolist():
             feature, value = self._categories[code]
             encoder.values[self._names[feature]].add(value)
