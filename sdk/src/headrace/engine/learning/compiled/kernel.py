@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from headrace.engine.kernel.compilation import compiled
+from headrace.engine.kernel.compilation import compiled_without_memory as compiled
 from headrace.wire.tables import Kind
 
 Doubles = npt.NDArray[np.float64]
