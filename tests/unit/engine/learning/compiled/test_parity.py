@@ -280,3 +280,17 @@ def test_only_questions_leave_the_estimator_alone() -> None:
     by_compiled(learner, NUMBERS, [Entry(Kind.QUESTION, (1.0, 2.0, 3.0, 4.0))] * 3, 3, 3)
     learner.to_river()
     assert plain(estimator) == before
+
+
+def test_entries_that_only_river_can_take() -> None:
+    def make() -> Any:
+        scaler = preprocessing.StandardScaler._from_state(counts={"a": 2}, means={"a": 1.0}, vars={"a": -1.0})
+        return scaler | compose.Discard("a") | logistic("adam", "plain")
+
+    # The root of a negative variance is a complex number, which nothing uses here.
+    entries = [
+        Entry(kind, (first, 2.0, second, None), second > 0.0)
+        for first, second in ((None, 1.0), (3.0, 2.0), (None, -1.0), (0.5, 4.0), (None, 2.5), (None, 0.1))
+        for kind in (Kind.ANSWER, Kind.QUESTION)
+    ]
+    check(make, NUMBERS, entries)

@@ -134,7 +134,6 @@ class CompiledLearner:
         self._settings = recognised.plan.settings
         self._program = program_of(recognised.plan, len(features))
         self._state = state
-        self._is_compiled = True
         self._river = River(estimator, features, state.examples, binary=self._settings.loss == LOG)
         self._places = places_of(features)
         self._encoded = frozenset(recognised.plan.encoded)
@@ -192,13 +191,10 @@ class CompiledLearner:
 
     def to_river(self) -> None:
         """Make the estimator what it would be if it had learned itself."""
-        if self._is_compiled:
-            self._state.to_river()
+        self._state.to_river()
 
     def _run_compiled(self, message: Prepared, scores: Doubles, first: int, last: int) -> int:
         """Run the kernel; return the entry before which it stopped, for River to go on."""
-        if not self._is_compiled:
-            return first
         before = self._state.copy()
         stopped = self._kernel(message, scores, first, last)
         if stopped < last:
@@ -219,8 +215,8 @@ class CompiledLearner:
         """Give an entry to the estimator itself."""
         self.to_river()
         self._river.run(message.columns, scores, row)
-        if self._is_compiled:
-            self._is_compiled = self._state.load(self._river.examples) is None
+        refusal = self._state.load(self._river.examples)
+        assert refusal is None, refusal
 
     def _codes(self, place: int, column: Sequence[str | None], kinds: npt.NDArray[np.int8]) -> list[float]:
         """Return the codes of a text feature: NaN where it is missing."""
