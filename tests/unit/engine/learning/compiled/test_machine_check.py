@@ -10,7 +10,7 @@ from river import linear_model, optim, preprocessing, tree
 from headrace.definition import Task
 from headrace.engine.learning.compiled import c_library, equals_river, learner
 from tests.unit.engine.learning.compiled.pairs import MIXED, NUMBERS, plain
-from tests.unit.engine.learning.compiled.test_parity import OPTIMIZERS, OVER_TEXT, logistic
+from tests.unit.engine.learning.compiled.pipelines import OPTIMIZERS, OVER_TEXT, logistic
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

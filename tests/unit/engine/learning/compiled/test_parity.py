@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from river import compose, linear_model, optim, preprocessing
 
 from headrace.definition import FeatureDefinition, Task
+from headrace.engine.learning.ordered_sets import in_order
 from headrace.engine.learning.soundness import not_finite
 from headrace.wire.tables import Kind
 from tests.unit.engine.learning.compiled.pairs import (
@@ -28,65 +29,18 @@ from tests.unit.engine.learning.compiled.pairs import (
     compiled,
     plain,
 )
+from tests.unit.engine.learning.compiled.pipelines import (
+    OPTIMIZERS,
+    OVER_NUMBERS,
+    OVER_TEXT,
+    PARAMETERS,
+    linear,
+    logistic,
+    pipeline,
+)
 
-OPTIMIZERS: dict[str, Callable[[], Any]] = {
-    "sgd": lambda: optim.SGD(0.05),
-    "adagrad": lambda: optim.AdaGrad(0.1),
-    "adagrad, integer rate": lambda: optim.AdaGrad(1, eps=1e-3),
-    "adam": lambda: optim.Adam(0.02, beta_1=0.8),
-    "rmsprop": lambda: optim.RMSProp(0.02, rho=0.7),
-    "ftrl": lambda: optim.FTRLProximal(),
-    "ftrl, sparse": lambda: optim.FTRLProximal(alpha=0.3, beta=0.5, l1=0.2, l2=0.1),
-}
-PARAMETERS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "l2": {"l2": 0.03},
-    "l1": {"l1": 0.002},
-    "clipped": {"clip_gradient": 0.3},
-    "other intercept": {"intercept_init": 2, "intercept_lr": 0.2},
-    "fixed intercept": {"intercept_lr": 0, "clip_gradient": 1},
-}
-OVER_NUMBERS: dict[str, Callable[[], Any]] = {
-    "none": lambda: None,
-    "standard": preprocessing.StandardScaler,
-    "centred": lambda: preprocessing.StandardScaler(with_std=False),
-    "min-max": preprocessing.MinMaxScaler,
-    "twice": lambda: preprocessing.MinMaxScaler() | preprocessing.StandardScaler(),
-    "beside": lambda: (compose.Select("d", "a") | preprocessing.StandardScaler()) + compose.Discard("a", "d"),
-    "namesakes": lambda: (
-        (compose.Discard("a") | preprocessing.StandardScaler()) + (compose.Discard("b") | preprocessing.MinMaxScaler())
-    ),
-}
-OVER_TEXT: dict[str, Callable[[], Any]] = {
-    "encoded": lambda: (
-        (compose.SelectType(float) | preprocessing.StandardScaler())
-        + (compose.SelectType(str) | preprocessing.OneHotEncoder())
-    ),
-    "encoded without zeros": lambda: (
-        compose.SelectType(float) + (compose.SelectType(str) | preprocessing.OneHotEncoder(drop_zeros=True))
-    ),
-    "encoded twice": lambda: (
-        (compose.SelectType(float) | preprocessing.MinMaxScaler())
-        + (compose.SelectType(str) | compose.Discard("b_x") | preprocessing.OneHotEncoder())
-        + (compose.SelectType(str) | preprocessing.OneHotEncoder(drop_zeros=True))
-    ),
-    "numbers of a mixed row": lambda: compose.SelectType(float) | preprocessing.StandardScaler(),
-}
 EXTREMES = [0.0, -0.0, 1.0, 1e200, -1e200, 1e308, 5e-324, -3e-310, 1e-160, 1e100, 7.0, 7.0, None, math.nan]
 ORDINARY = [0.1, 0.3, -1.7, 2.5, 12.0, 0.0, None]
-
-
-def pipeline(transformer: Callable[[], Any], model: Any) -> Any:
-    step = transformer()
-    return model if step is None else step | model
-
-
-def logistic(optimizer: str, parameters: str, **others: Any) -> Any:
-    return linear_model.LogisticRegression(OPTIMIZERS[optimizer](), **PARAMETERS[parameters], **others)
-
-
-def linear(optimizer: str, parameters: str) -> Any:
-    return linear_model.LinearRegression(OPTIMIZERS[optimizer](), **PARAMETERS[parameters])
 
 
 def check(
@@ -99,7 +53,8 @@ def check(
     step: int = 3,
 ) -> None:
     """Compare the scores, the state in the middle and at the end, and what goes on from that state."""
-    river, estimator = make(), make()
+    # Like `Learning`, which does not depend on the order of Python's sets.
+    river, estimator = in_order(make()), in_order(make())
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # NumPy's scalars in River's FTRL warn where Python's floats do not.
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -115,7 +70,7 @@ def check(
         assert not_finite(estimator) == not_finite(river)
         learned = sum(entry.kind is Kind.ANSWER for entry in entries[:half])
         restored = pickle.loads(pickle.dumps(estimator))
-        river_again = river if learned else make()
+        river_again = river if learned else in_order(make())
         expected = by_river(_Learned(river_again) if learned else river_again, features, entries[half:], task)
         again = compiled(restored, features, task, learned)
         assert by_compiled(again, features, entries[half:], size, step) == expected
@@ -294,3 +249,12 @@ def test_entries_that_only_river_can_take() -> None:
         for kind in (Kind.ANSWER, Kind.QUESTION)
     ]
     check(make, NUMBERS, entries)
+
+
+def test_variance_that_is_not_a_number() -> None:
+    def make() -> Any:
+        scaler = preprocessing.StandardScaler._from_state(counts={"a": 2}, means={"a": 1.0}, vars={"a": math.nan})
+        return scaler | linear("sgd", "plain")
+
+    entries = [Entry(Kind.ANSWER, (None, 1.0, None, None), 1.0), Entry(Kind.QUESTION, (2.0, 1.0, None, None))] * 2
+    check(make, NUMBERS, entries, task=Task.REGRESSION)

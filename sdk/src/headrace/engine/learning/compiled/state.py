@@ -235,8 +235,8 @@ class LearnedState:
         if scaler.with_std:
             self._read(table + VARIANCES, scaler.vars.items())
             for key, value in enumerate(self.arrays.numbers[table + VARIANCES].tolist()):
-                if value >= 0.0:
-                    # The same function of the C library as in River.
+                # NaN has a root too.
+                if not value < 0.0:
                     self.arrays.numbers[table + DEVIATIONS, key] = value**0.5
 
     def _write_standard(self, part: Part) -> None:
