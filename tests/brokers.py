@@ -20,6 +20,7 @@ from headrace.embedded.servers import Server
 from headrace.errors import Unavailable
 from headrace.runtime.pulsar.admin import Admin
 from headrace.wire.topics import Topics
+from tests.deadline import until
 
 KINDS = [pytest.param("embedded"), pytest.param("official", marks=pytest.mark.official)]
 
@@ -110,8 +111,21 @@ def on_the_official(broker: Server | Given) -> Iterator[Place]:
     is_given = isinstance(broker, Given)
     yield Place(broker.url, broker.admin_url, namespace, None if is_given else broker)
     if is_given:  # a broker that we started is removed as a whole
-        admin.delete_namespace(namespace)
+        remove(admin, namespace)
     admin.close()
+
+
+def remove(admin: Admin, namespace: str) -> None:
+    """Delete a namespace, as soon as the broker itself no longer reads there."""
+    until(lambda: _removed(admin, namespace))
+
+
+def _removed(admin: Admin, namespace: str) -> bool:
+    try:
+        admin.delete_namespace(namespace)
+    except Unavailable:
+        return False
+    return True
 
 
 @pytest.fixture(scope="module", params=KINDS)

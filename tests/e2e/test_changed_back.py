@@ -13,9 +13,14 @@ from headrace.embedded import RunningLoop
 from tests.deadline import until
 from tests.support.renamed_shop import SECOND, START, write
 
-_QUESTIONS, _STEP = 240, 40
+_QUESTIONS, _STEP = 160, 40
 
 _CHANGED = ('windows=["1h"]', 'windows=["2h"]')
+_BESIDE = (
+    "Model(\n",
+    'Model("price", on=Asked, label=late, features=[Asked.price], learner=lambda: LogisticRegression())\nModel(\n',
+)
+_LEFT_OUT = ('"delay", on=Asked', '"price", on=Asked')
 _OTHER = ("[sales, Asked.price]", '[sales, (Asked.price * 2).named("double")]')
 
 
@@ -36,11 +41,11 @@ def publish(loop: RunningLoop, stream: str, events: list[dict[str, object]]) -> 
         assert client.publish_stream(stream, events).accepted == len(events)
 
 
-def examples(loop: RunningLoop) -> tuple[float | None, int]:
+def examples(loop: RunningLoop, model: str = "delay") -> tuple[float | None, int]:
     """Return the examples that the learner has learned, and the questions that wait; -1 if they are not reported."""
     status = {status.service: status for status in loop.status()}
-    learned = status["learner"].metrics.get("delay", {}).get("examples")
-    join = status["feature"].joins.get("delay")
+    learned = status["learner"].metrics.get(model, {}).get("examples")
+    join = status["feature"].joins.get(model)
     return learned, -1 if join is None else join.waiting_questions
 
 
@@ -48,7 +53,7 @@ def test_no_question_is_lost_when_a_former_file_returns(tmp_path: Path, capsys: 
     files = [write(tmp_path, "shop.py"), write(tmp_path, "b.py", _CHANGED), write(tmp_path, "c.py", _OTHER)]
     data, answered = tmp_path / "data", 0
     # The former files return with and without questions that were asked meanwhile.
-    for number, file in enumerate([files[0], files[1], files[0], files[2], files[1], files[0]]):
+    for number, file in enumerate([files[0], files[1], files[0], files[2]]):
         with embedded.run(file, data=data) as loop:
             if not number:
                 ask(loop, range(_QUESTIONS))
@@ -85,3 +90,30 @@ def test_questions_wait_again_after_a_changed_loop_has_lost_its_store(tmp_path: 
         ask(loop, range(_QUESTIONS, _QUESTIONS + _STEP))
         answer(loop, range(_QUESTIONS, _QUESTIONS + _STEP))
         until(lambda: examples(loop), lambda found: found == (3 * _STEP, _QUESTIONS - 2 * _STEP), seconds=60)
+
+
+def test_a_model_that_was_left_out_learns_what_came_meanwhile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full, without = write(tmp_path, "shop.py", _BESIDE), write(tmp_path, "less.py", _LEFT_OUT)
+    data, step = tmp_path / "data", _STEP
+    with embedded.run(full, data=data) as loop:
+        ask(loop, range(step))
+        answer(loop, range(step))
+        until(lambda: examples(loop), lambda found: found == (step, 0), seconds=60)
+    with embedded.run(without, data=data) as loop:
+        ask(loop, range(step, 2 * step))
+        answer(loop, range(step, step + 9))
+        until(lambda: examples(loop, "price"), lambda found: found[1] == step - 9, seconds=60)
+    with embedded.run(full, data=data) as loop:
+        until(lambda: examples(loop), lambda found: found == (step + 9, step - 9), seconds=60)
+    with embedded.run(without, data=data) as loop:
+        ask(loop, range(2 * step, 3 * step))
+        answer(loop, range(step + 9, 3 * step))
+        until(lambda: examples(loop, "price"), lambda found: found[1] == 0, seconds=60)
+    with embedded.run(full, data=data) as loop:
+        ask(loop, range(3 * step, 4 * step))
+        answer(loop, range(3 * step, 4 * step))
+        until(lambda: examples(loop), lambda found: found == (4 * step, 0), seconds=60)
+        assert run(["replay", "--diff", "--data", str(data)]) == 0
+    capsys.readouterr()

@@ -182,7 +182,7 @@ def test_what_its_last_owner_folds_is_what_a_new_one_goes_on_with(store: redis.R
     partitions = PartitionStore(store, LOOP.name)
     for views in ({"asked:1", "more:1"}, {"asked:1"}):
         epoch = partitions.take_over(PARTITION).epoch
-        partitions.save(PARTITION, epoch, Progress(), Reached(), ids={}, oldest=0, views=views, most_ids=9)
+        partitions.save(PARTITION, epoch, Progress(), Reached(), ids={}, oldest=0, views=views, models=(), most_ids=9)
     assert partitions.take_over(PARTITION).views == {"asked:1"}
 
 

@@ -26,7 +26,7 @@ from headrace.runtime.pulsar.connection import connect
 from headrace.runtime.pulsar.log_reader import LogReader
 from headrace.runtime.pulsar.producer import Producer
 from headrace.runtime.settings import ServiceSettings
-from tests.brokers import skip_or_fail
+from tests.brokers import remove, skip_or_fail
 from tests.deadline import scaled, until
 from tests.support.server_probes import answers, listening_on, port_of
 
@@ -159,4 +159,4 @@ def test_up_takes_a_broker_of_yours_and_sets_its_topics_up(
     admin = Admin(str(official.admin_url))
     assert admin.partitions(f"persistent://{namespace}/payments-paid") == 3
     assert admin.partitions(f"persistent://{namespace}/payments-fraudulent-features") == 3
-    admin.delete_namespace(namespace)
+    remove(admin, namespace)

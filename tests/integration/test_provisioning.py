@@ -18,7 +18,7 @@ from headrace.runtime.pulsar.provisioning import provision
 from headrace.v1 import models_pb2
 from headrace.wire.topics import Topics
 from headrace_learner.pulsar.version_publisher import VersionPublisher
-from tests.brokers import Place
+from tests.brokers import Place, remove
 from tests.deadline import until
 
 pytestmark = pytest.mark.official
@@ -92,7 +92,7 @@ def test_topics_are_as_declared_and_applying_again_changes_nothing(
     admin.set_topic_retention(topics.stream("asked"), Retention(1))
     assert provision(admin, loop, namespace, lines.append) == 1
     assert lines == [f"{topics.stream('asked')} is kept for 43,200 minutes"]
-    admin.delete_namespace(namespace)
+    remove(admin, namespace)
     assert not admin.has_namespace(namespace)
 
 

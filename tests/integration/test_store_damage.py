@@ -92,7 +92,7 @@ def test_damaged_progress_is_refused_by_its_owner_and_says_nothing_to_others(
     assert report is not None
     assert report.done == (START if field == "saved" else Position(3, 4, -1))
     partitions.rebuilding([PARTITION])
-    partitions.views(PARTITION)
+    partitions.parts(PARTITION)
     # The cure that an operator applies.
     partitions.restart(PARTITION, 0, Progress(), START, views=["v:1"], lost=True)
     assert partitions.take_over(PARTITION).progress.done == START
@@ -126,7 +126,7 @@ def test_a_key_of_another_type_is_refused_by_its_name(store: redis.Redis, name: 
     # Nobody else fails because of it.
     assert partitions.owner_reports([PARTITION])[PARTITION] is not None
     partitions.rebuilding([PARTITION])
-    partitions.views(PARTITION)
+    partitions.parts(PARTITION)
     # The cure that an operator applies.
     epoch = partitions.restart(PARTITION, 0, Progress(), Position(9, 9, -1), views=["v:1"], lost=True)
     save(partitions, epoch)

@@ -98,12 +98,7 @@ linear = Model(
     features=[of_card, of_shop, {visitor}, of_rating, Paid.amount.signed_log(), Paid.at.hour],
     learner=lambda: StandardScaler() | LogisticRegression(),
 )
-tree = Model(
-    "tree", on=Paid, label=charged, publish_every=500,
-    features=[of_card["payments"], of_shop["share"], {visitor}["visits"].fill(0), Paid.amount, Paid.shop.is_missing()],
-    learner=lambda: HoeffdingTreeClassifier(grace_period={grace}),
-)
-cost = Model(
+{tree_model}cost = Model(
     "cost", on=Paid, label=loss, publish_every=500,
     features=[of_card["most"], {fewer}, Paid.amount.fill(0).bins([10, 100])],
     learner=lambda: StandardScaler() | LinearRegression(),
@@ -127,6 +122,13 @@ _NIGHT_VIEW = """
 )
 """
 
+_TREE_MODEL = """tree = Model(
+    "tree", on=Paid, label=charged, publish_every=500,
+    features=[of_card["payments"], of_shop["share"], {visitor}["visits"].fill(0), Paid.amount, Paid.shop.is_missing()],
+    learner=lambda: HoeffdingTreeClassifier(grace_period={grace}),
+)
+"""
+
 _EXTRA_MODEL = """
 extra = Model(
     "{name}", on=Paid, label={fraud}, publish_every=300, features=[of_shop["share"], Paid.amount],
@@ -142,9 +144,11 @@ class Shape:
     Attributes
     ----------
     names
-        How often names were given: a view or model that comes back is a new one, and a renamed part has a new name.
+        How often names were given: an added view or model is a new one, and a renamed part has a new name.
     night, extra
         The name of a view that one model reads, and of a model; empty if absent.
+    left_out
+        Whether a model is left out, and may come back.
     rating_days, loss_hours, grace
         Parameters of a view, a label and a learner.
     visitor, fraud, soon, fewer
@@ -154,6 +158,7 @@ class Shape:
     names: int = 0
     night: str = ""
     extra: str = ""
+    left_out: bool = False
     rating_days: int = 1
     loss_hours: int = 2
     grace: int = 50
@@ -166,6 +171,8 @@ class Shape:
         """Return the shape with a new name for a part."""
         return replace(self, names=self.names + 1, **{field: f"{field}{self.names}"})
 
+
+LEFT_OUT = "model left out"
 
 #: Changes to a loop file.
 CHANGES: dict[str, Callable[[Shape], Shape]] = {
@@ -180,11 +187,13 @@ CHANGES: dict[str, Callable[[Shape], Shape]] = {
     "model removed": lambda shape: replace(shape, extra=""),
     "model renamed": lambda shape: shape.named("soon"),
     "learner changed": lambda shape: replace(shape, grace=shape.grace + 10),
+    LEFT_OUT: lambda shape: replace(shape, left_out=True),
+    "model comes back": lambda shape: replace(shape, left_out=False),
 }
 
 
 #: Those of them after which the former file can return.
-REVERSIBLE = ("view changed", "label changed", "learner changed")
+REVERSIBLE = ("view changed", "label changed", "learner changed", LEFT_OUT)
 
 
 def source(partitions: int = 1, idle_s: float = IDLE_S, shape: Shape | None = None) -> str:
@@ -192,13 +201,14 @@ def source(partitions: int = 1, idle_s: float = IDLE_S, shape: Shape | None = No
     form = shape or Shape()
     fewer = 'of_card["spent", "1h"] - of_card["spent", "6h"]'
     was = ', was="fewer"' if form.fewer else ""
+    visitor = form.visitor or "of_visitor"
     return _LOOP.format(
         partitions=partitions,
         idle_ms=round(idle_s * 1_000),
         rating_days=form.rating_days,
         loss_hours=form.loss_hours,
-        grace=form.grace,
-        visitor=form.visitor or "of_visitor",
+        tree_model="" if form.left_out else _TREE_MODEL.format(visitor=visitor, grace=form.grace),
+        visitor=visitor,
         visitor_was=' was="of_visitor",' if form.visitor else "",
         fraud=form.fraud or "fraud",
         fraud_was=', was="fraud"' if form.fraud else "",

@@ -10,7 +10,7 @@ from random import Random
 from typing import Generic, TypeVar
 
 from tests.life.chapters import DAY, HOUR, MINUTE, Chapter, Planned, Writer
-from tests.life.loops import CHANGES, REVERSIBLE, STREAMS, Shape
+from tests.life.loops import CHANGES, LEFT_OUT, REVERSIBLE, STREAMS, Shape
 
 #: The event time that has passed before the moment at which the life begins.
 HISTORY = 12 * DAY
@@ -192,6 +192,8 @@ class Plan:
         elif what == "change and back":
             before, changed = self._shape, draw.choice(REVERSIBLE)
             yield Change(changed, CHANGES[changed](before))
+            if changed == LEFT_OUT:
+                yield from _DELIVERIES_BY_NAME[self._deliveries.next()](self, self._chapter())
             yield Pause(draw.uniform(0.0, 10.0), "before a former file returns")
             yield Change("changed back", before)
         else:

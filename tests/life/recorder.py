@@ -125,6 +125,7 @@ class Recorder:
         self._logs: dict[str, EntryLog] = {}
         self._added: dict[str, dict[int, Position]] = {}
         self._changes: dict[str, list[int]] = {}
+        self._hashes: dict[str, str] = {}
         for model in loop.models:
             self._add(model)
 
@@ -158,22 +159,31 @@ class Recorder:
 
     def change(self, loop: LoopDefinition, now: int) -> None:
         """Continue with a changed loop, while it is stopped."""
-        before = {model.name: model for model in self._loop.models}
+        present = {model.name for model in self._loop.models}
         self._loop = loop
         for model in loop.models:
-            if model.name not in before:
+            logs = self._streams[model.stream]
+            ends = {partition: log.messages[-1].position for partition, log in enumerate(logs) if log.messages}
+            if model.name not in self._examples:
                 self._add(model)
-                logs = self._streams[model.stream]
-                self._added[model.name] = {
-                    partition: log.messages[-1].position for partition, log in enumerate(logs) if log.messages
-                }
-            elif model.examples_hash != before[model.name].examples_hash:
-                self._vectors[model.name], self._logs[model.name] = VectorLog(model), EntryLog(model)
+                self._added[model.name] = ends
+                continue
+            is_changed, returns = model.examples_hash != self._hashes[model.name], model.name not in present
+            if is_changed:
+                self._make(model)
+            if is_changed or returns:
                 self._changes.setdefault(model.name, []).append(now)
+            if returns:
+                # What came while it was left out has no vectors.
+                self._vectors[model.name].former |= ends
 
     def _add(self, model: ModelDefinition) -> None:
         self._features[model.name] = self._tails(f"{model.name}-features", self._loop.stream(model.stream).partitions)
         self._examples[model.name] = Tail(f"{self._prefix}-{model.name}-examples")
+        self._make(model)
+
+    def _make(self, model: ModelDefinition) -> None:
+        self._hashes[model.name] = model.examples_hash
         self._vectors[model.name], self._logs[model.name] = VectorLog(model), EntryLog(model)
 
     def connect(self, url: str) -> None:

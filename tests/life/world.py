@@ -214,7 +214,8 @@ class World:
 
     def _states(self) -> Iterator[str]:
         """Compare the state of each model with that of bare River, bit for bit."""
-        for name, bare in self._bare.items():
+        for name in (model.name for model in self.loop.definition.models):
+            bare = self._bare[name]
             (checkpoint,) = self._data.rglob(f"{name}.ckpt")
             learning = Checkpoints(checkpoint.parent, bare.model).load()
             if learning is None or state_hash(learning.estimator) != state_hash(bare.estimator):
@@ -237,19 +238,17 @@ class World:
         self._recorder.read()
         self._recorder.close()
         self._running.close()
-        before = {model.name: model.hash for model in self._loaded.definition.models}
         self._file.write_text(source(self._partitions, shape=action.shape))
         self._loaded, now = compiler.load(self._file), _now()
         self._up()
         # Use the loop as it runs: the embedded broker has no partitions.
         loop = self.loop.definition
         self._recorder.change(loop, now)
-        self._bare = {
-            model.name: self._bare[model.name]
-            if before.get(model.name) == model.hash
-            else BareRiver(model, self._loaded.learner(model.name))
-            for model in loop.models
-        }
+        for model in loop.models:
+            # A model that was left out comes back as it was.
+            bare = self._bare.get(model.name)
+            if bare is None or bare.model.hash != model.hash:
+                self._bare[model.name] = BareRiver(model, self._loaded.learner(model.name))
         self._recorder.connect(self.loop.pulsar_url)
 
     def _replaced(self, before: dict[str, int]) -> bool:

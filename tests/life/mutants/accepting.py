@@ -50,9 +50,9 @@ def late_before_repeated() -> None:
     _accepting(judged)
 
 
-def _as_if(**options: int | None) -> None:
+def _as_if(**limits: int | None) -> None:
     def judged(self: Partition, *arguments: Any, **options: Any) -> list[Refused]:
-        declared, self.stream = self.stream, replace(self.stream, **options)
+        declared, self.stream = self.stream, replace(self.stream, **limits)
         try:
             return _accept(self, *arguments, **options)
         finally:

@@ -106,3 +106,10 @@ def test_a_failed_server_is_among_its_problems(home: Home) -> None:
     assert find("flights").problems() == ["the broker has failed: it ended 5 times: remove the cause"]
     with pytest.raises(Unavailable, match="the broker has failed: it ended 5 times"):
         find("flights").statuses()
+
+
+def test_the_error_names_the_options_of_the_command(home: Home) -> None:
+    with pytest.raises(Unavailable, match="--data or --redis finds one elsewhere"):
+        find("flights")
+    with pytest.raises(Unavailable, match=r"starts one, --against DIRECTORY finds one elsewhere$"):
+        find("flights", elsewhere="--against DIRECTORY finds one elsewhere")

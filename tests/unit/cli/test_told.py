@@ -17,7 +17,7 @@ from headrace.cli.replay_report import Counts, sum_up
 from headrace.cli.running_target import Target
 from headrace.compiler import load
 from headrace.definition import LoopDefinition
-from headrace.errors import InvalidRequest, UnknownName
+from headrace.errors import InvalidRequest, Unavailable, UnknownName
 from headrace.history import StateIsThere
 from headrace.history.alterations import Alterations
 from headrace.runtime.pulsar.dead_letters import StoredDeadLetter
@@ -133,3 +133,11 @@ def test_several_feature_workers_are_told_how_far_they_go_at_a_time(
     errors = capsys.readouterr().err
     assert "wait for each other, 1m of event time at a time: the loop's smallest keep" in errors
     assert errors.count("\n") == 1
+
+
+def test_who_gets_no_answer_may_send_again() -> None:
+    with (
+        pytest.raises(Unavailable, match=r"^TimeOut\. Sending the files again is safe: .* counts once$"),
+        sending.safe_to_repeat("Sending"),
+    ):
+        raise Unavailable("TimeOut")

@@ -48,6 +48,8 @@ class World:
     reached: dict[PartitionId, Reached] = field(default_factory=dict)
     seen: dict[PartitionId, dict[str, int]] = field(default_factory=dict)
     views: dict[PartitionId, frozenset[str]] = field(default_factory=dict)
+    models: dict[PartitionId, frozenset[str]] = field(default_factory=dict)
+    missed: dict[tuple[str, PartitionId], bytes] = field(default_factory=dict)
     oldest_epochs: dict[PartitionId, int] = field(default_factory=dict)
     decisions: dict[PartitionId, bytes] = field(default_factory=dict)
     rows: dict[tuple[RowsId, str], bytes] = field(default_factory=dict)
@@ -91,7 +93,12 @@ class Partitions:
         seen = dict(world.seen.get(partition, {}))
         oldest_epoch = world.oldest_epochs.get(partition, 0)
         decisions = world.decisions.get(partition, b"")
-        return TakenOver(world.epochs[partition], progress, seen, world.views.get(partition), oldest_epoch, decisions)
+        views, models = world.views.get(partition), world.models.get(partition, frozenset())
+        return TakenOver(world.epochs[partition], progress, seen, views, models, oldest_epoch, decisions)
+
+    def parts(self, partition: PartitionId) -> tuple[frozenset[str], frozenset[str]] | None:
+        views = self._world.views.get(partition)
+        return None if views is None else (views, self._world.models.get(partition, frozenset()))
 
     def record_emitted(self, partition: PartitionId, epoch: int, progress: Progress) -> None:
         self._world.effect()
@@ -108,6 +115,7 @@ class Partitions:
         ids: Mapping[str, int],
         oldest: int,
         views: Iterable[str],
+        models: Iterable[str],
         most_ids: int,
         decisions: bytes = b"",
     ) -> None:
@@ -117,14 +125,14 @@ class Partitions:
         self._world.reached[partition] = reached
         seen = self._world.seen.get(partition, {}) | dict(ids)
         self._world.seen[partition] = {id: time for id, time in seen.items() if time >= oldest}
-        self._world.views[partition] = frozenset(views)
+        self._world.views[partition], self._world.models[partition] = frozenset(views), frozenset(models)
         if decisions:
             self._world.decisions[partition] = decisions
         self._world.after()
 
     def restart(
         self, partition: PartitionId, beyond: int, progress: Progress, goal: Position, views: Iterable[str],
-        lost: bool = False,
+        models: Iterable[str] = (), lost: bool = False,
     ) -> int:  # fmt: skip
         self._world.epochs[partition] += 1
         if lost:
@@ -132,7 +140,7 @@ class Partitions:
         self._world.progress[partition] = copy.copy(progress)
         self._world.reached.pop(partition, None)
         self._world.seen[partition] = {}
-        self._world.views[partition] = frozenset(views)
+        self._world.views[partition], self._world.models[partition] = frozenset(views), frozenset(models)
         return self._world.epochs[partition]
 
     def rebuilding(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, tuple[Position, Position]]:
@@ -185,8 +193,11 @@ class Outputs:
         self._world = world
         self._epochs: dict[PartitionId, int] = {}
 
-    def open(self, source: PartitionId, epoch: int, models: Sequence[ModelDefinition]) -> None:
+    def open(
+        self, source: PartitionId, epoch: int, models: Sequence[ModelDefinition], missed: Mapping[str, bytes]
+    ) -> None:
         self._epochs[source] = epoch
+        self._world.missed |= {(name, source): last for name, last in missed.items()}
         for model in models:
             self._reader(model.name, source).mark(epoch)
 

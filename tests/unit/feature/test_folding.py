@@ -736,3 +736,17 @@ def test_rows_in_memory_are_bounded_by_bytes() -> None:
     assert memory.limit(rows) == 1_000
     memory._max_rows = 7
     assert memory.limit(rows) == 7
+
+
+def test_a_model_that_was_left_out_is_told_up_to_where_it_has_no_vectors() -> None:
+    full, world = loop(), World()
+    without = msgspec.structs.replace(full, models=())
+    drive(world, full, {A: [(0, Event("a", "a0", START, "p", 1.0))], B: []})
+    assert world.missed == {}
+    drive(world, full, {A: [(2, Event("a", "a1", START + SECOND, "p", 1.0))], B: []})
+    assert world.missed == {}
+    drive(world, without, {A: [(4, Event("a", "a2", START + 2 * SECOND, "p", 1.0))], B: []})
+    back = worker(world, full)
+    assert back.lacks_a_part(A)
+    back.take_over(A)
+    assert world.missed == {("m", A): Position(4, 0, -1).to_bytes()}

@@ -104,7 +104,8 @@ class SilentSource:
         return False
 
 
-def test_a_source_that_brings_nothing_is_looked_at_at_once_and_then_after_its_idle_time() -> None:
+def delivered(source: SilentSource, idle: float) -> list[Delivery]:
+    """Read a source, and return the first two deliveries to its lane."""
     deliveries: list[Delivery] = []
     stopping = threading.Event()
 
@@ -115,25 +116,32 @@ def test_a_source_that_brings_nothing_is_looked_at_at_once_and_then_after_its_id
 
     lane = Lane("fold", [], cast(LaneWorker, None))
     reader = PartitionReader(
-        lane, SilentSource(), idle=0.01, stopping=stopping, put=put, fail=lambda error: pytest.fail(str(error))
+        lane, source, idle=idle, stopping=stopping, put=put, fail=lambda error: pytest.fail(str(error))
     )
     reader.run()
     lane.close()
-    assert [(delivery.end, delivery.silent) for delivery in deliveries] == [
+    return deliveries
+
+
+def test_a_source_that_brings_nothing_is_looked_at_at_once_and_then_after_its_idle_time() -> None:
+    assert [(delivery.end, delivery.silent) for delivery in delivered(SilentSource(), idle=0.01)] == [
         (Position(3, 7, -1), False),
         (Position(3, 7, -1), True),
     ]
 
 
 class ReadConsumer(SilentConsumer):
-    """A consumer that is given what its former owner has read, and no more."""
+    """A consumer that is at first silent, and is then given what its former owner has read, and no more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._batches = iter([Batch()] * 3 + [Batch([Position(3, 7, -1)], [b"{}"], [{}], [0])])
 
     def receive(self, _wait_ms: int) -> Batch:
-        return Batch([Position(3, 7, -1)], [b"{}"], [{}], [0])
+        return next(self._batches, Batch())
 
     def start_after(self, position: Position, delivered: Batch) -> Batch:
         assert delivered.positions == [position]
-        self.receive = lambda _wait_ms: Batch()  # type: ignore[method-assign]
         return Batch()
 
 
@@ -150,18 +158,9 @@ class ReadSource(SilentSource):
         return epoch == 5
 
 
-def test_a_source_of_which_everything_had_been_read_is_looked_at_after_its_takeover() -> None:
-    deliveries: list[Delivery] = []
-    stopping = threading.Event()
-
-    def put(delivery: Delivery) -> None:
-        deliveries.append(delivery)
-        stopping.set()
-
-    lane = Lane("fold", [], cast(LaneWorker, None))
-    reader = PartitionReader(
-        lane, ReadSource(), idle=60.0, stopping=stopping, put=put, fail=lambda error: pytest.fail(str(error))
-    )
-    reader.run()
-    lane.close()
-    assert deliveries == [Delivery(5, None, Position(3, 7, -1), silent=False)]
+def test_a_source_is_looked_at_again_after_its_takeover() -> None:
+    end = Position(3, 7, -1)
+    assert delivered(ReadSource(), idle=60.0) == [
+        Delivery(0, None, end, silent=False),
+        Delivery(5, None, end, silent=False),
+    ]

@@ -18,9 +18,11 @@ from headrace.errors import Fenced, Unavailable
 from headrace.history.remake import ClosedQuestion, OpenQuestion, remake
 from headrace.history.streams import StreamHistory
 from headrace.runtime.pulsar.batch import Batch
+from headrace.runtime.redis.pairs import FormerRead
 from headrace.watermark import IDLE, UNKNOWN
+from headrace.wire.envelope import Envelope
 from headrace.wire.position import START, Position
-from headrace.wire.tables import Kind, LogEntries, decode_log, encode_vectors
+from headrace.wire.tables import Kind, LogEntries, decode_log, encode_vectors, positions_of
 from headrace_feature import example_remaker
 from headrace_feature.example_remaker import ExampleRemaker, last_questions
 from headrace_feature.join_worker import JoinWorker
@@ -90,7 +92,7 @@ def joining(definition: LoopDefinition, pairs: Pairs, log: Log, remaking: Callab
         lease=Claim(),  # type: ignore[arg-type]
         heartbeat=Counts(),  # type: ignore[arg-type]
         durable=lambda: True,
-        remake=lambda taken: remaking(),
+        remake=lambda former: remaking(),
     )
     join.begin()
     return join
@@ -209,7 +211,7 @@ def test_all_that_the_kept_events_hold_is_made() -> None:
     former = definition.models[0]
     model = structs.replace(former, features=former.features[3:])
     definition = structs.replace(definition, models=(model,))
-    thread = ExampleRemaker(definition, model, served.logs, TOPICS, taken={})
+    thread = ExampleRemaker(definition, model, served.logs, TOPICS, former={})
     found: list[LogEntries] = []
 
     def finished() -> bool:
@@ -253,7 +255,7 @@ def test_a_broker_that_stops_answering_delays_it(monkeypatch: pytest.MonkeyPatch
     model = structs.replace(definition.models[0], learner="another")
     definition = structs.replace(definition, models=(model,))
     logs, found = Unreliable(served.logs), []
-    thread = ExampleRemaker(definition, model, logs, TOPICS, taken={})
+    thread = ExampleRemaker(definition, model, logs, TOPICS, former={})
 
     def finished() -> bool:
         while (entries := thread.take()) is not None:
@@ -289,13 +291,36 @@ def test_it_ends_where_vectors_of_the_new_definition_begin() -> None:
     assert last_questions(logs, TOPICS, back, {}) == {}
 
 
-def test_it_reaches_the_vectors_that_were_taken_before_a_definition_returns() -> None:
+def test_it_reaches_what_was_read_before_a_definition_returns() -> None:
     served = Served(events(4))
     (physical, *_), back = served.logs.partitions(TOPICS.features("m")), served.loop.models[0]
     positions = served.served()[20][0].positions
     first, second = (Position.from_bytes(position) for position in (min(positions), max(positions)))
-    assert last_questions(served.logs, TOPICS, back, {physical: second}) == {PartitionId("a", 0): second}
-    assert last_questions(served.logs, TOPICS, back, {physical: first}) == {PartitionId("a", 0): first}
+    nothing = START.to_bytes()
+
+    def last(event: bytes, message: bytes) -> object:
+        return last_questions(served.logs, TOPICS, back, {physical: FormerRead(event, message)})
+
+    assert last(max(positions), nothing) == {PartitionId("a", 0): second}
+    assert last(min(positions), nothing) == {PartitionId("a", 0): first}
+    # The join of a former definition passed these vectors, and did not take them.
+    messages = [
+        item for batch in served.logs.read(physical) for item in zip(batch.positions, batch.payloads, strict=True)
+    ]
+    (passed,) = [place for place, payload in messages if payload and positions_of(payload) == positions]
+    assert last(nothing, passed.to_bytes()) == {PartitionId("a", 0): second}
+
+
+def test_a_definition_that_returns_knows_how_far_another_one_has_read(tmp_path: Path) -> None:
+    old, new = loop(tmp_path, "stream"), loop(tmp_path, "stream", "[Asked.x.abs()]")
+    pairs, log = Pairs(new), Log(new.models[0])
+    take(worker(old, pairs, Log()), "features", vectors(old, 1, "e"))
+    join = joining(new, pairs, log, Made)
+    take(join, "features", vectors(old, 2, "f"))  # made before the change, and read after it
+    owned(join)._journal.save({}, [])
+    back = joining(old, pairs, Log(old.models[0]), Made)
+    read = owned(back)._state.remake_until["features"]
+    assert read.event < read.message == Position(1, 2, -1).to_bytes()
 
 
 def test_a_label_that_came_before_the_change_answers_a_question_behind_it(tmp_path: Path) -> None:
@@ -361,3 +386,32 @@ def test_an_open_question_is_logged_where_nothing_more_comes(tmp_path: Path) -> 
     while join.step():
         pass
     assert ("question", "o", True) in logged(definition, log)
+
+
+def test_what_was_asked_while_the_model_was_left_out_is_made(tmp_path: Path) -> None:
+    definition, log = loop(tmp_path, "stream"), Log()
+    pairs, model = Pairs(definition), definition.models[0]
+    join = joining(definition, pairs, log, Made)
+    (payload,) = vectors(definition, 1, "e").payloads
+    envelope = Envelope(epoch=1, definition=model.hash, examples=model.examples_hash)
+
+    def mark(entry: int, epoch: int, missed: Position) -> None:
+        marker = replace(envelope, epoch=epoch, marker=True, missed=missed.to_bytes())
+        take(join, "features", Batch([Position(1, entry, -1)], [b""], [marker.properties(b"")]))
+        join.step()
+
+    mark(0, 1, Position(1, 0, -1))  # it is a new model
+    take(join, "features", Batch([Position(1, 1, -1)], [payload], [envelope.properties(payload)]))
+    mark(2, 1, Position(1, 1, 0))  # all of them have vectors
+    assert join.active
+    assert not pairs.state.missed
+    mark(3, 2, Position(1, 9, -1))
+    assert not join.active
+    assert pairs.state.missed
+    log.model = model
+    join.begin()
+    state = owned(join)._state
+    assert owned(join).is_remaking
+    read = FormerRead(Position(1, 9, -1).to_bytes(), Position(1, 3, -1).to_bytes())
+    assert state.remake_until["features"] == read
+    assert not state.missed

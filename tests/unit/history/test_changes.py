@@ -185,6 +185,11 @@ def test_a_rename_without_was_is_pointed_out(changed: Compare) -> None:
     assert changes["model n"].reason.endswith('; if it is m under a new name, write was="m"')
 
 
+def test_a_model_that_was_left_out_comes_back_with_its_examples(changed: Compare) -> None:
+    changes = changed(('"m", on=', '"n", on='), facts=Facts(examples={"n": 9}))
+    assert changes["model n"].reason.startswith("comes back with 9 examples")
+
+
 @pytest.mark.parametrize("edit", ['"o", was="n", on=', '"n", on='])
 def test_a_second_rename_has_to_name_the_state(changed: Compare, edit: str) -> None:
     renamed = ('"m", on=', '"n", was="m", on=')

@@ -87,7 +87,7 @@ def _running(against: str, new: LoopDefinition) -> Running:
         if not file.exists():
             raise click.UsageError(f"no loop has run on {directory}: it has no loop.json")
         return Running(f"{directory}, which has stopped", definition_of(Target(new.name, ""), file), None)
-    target = find(against)
+    target = find(against, elsewhere="--against DIRECTORY or --against redis://HOST finds one elsewhere")
     return Running(str(target.data), definition_of(target, None), target)
 
 

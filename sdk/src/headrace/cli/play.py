@@ -16,6 +16,7 @@ from headrace.cli.sending import (
     print_rejections,
     progress,
     report_problems,
+    safe_to_repeat,
     sending_options,
     sources_of,
     stopped_by_interrupt,
@@ -95,7 +96,12 @@ def command(
 
     target = find(loop, data, redis)
     loop_definition = definition_of(target, definition)
-    with report_problems(target), progress("play", limit) as show, stopped_by_interrupt() as stopped:
+    with (
+        report_problems(target),
+        progress("play", limit) as show,
+        stopped_by_interrupt() as stopped,
+        safe_to_repeat("Playing"),
+    ):
         result = play(
             loop_definition,
             sources_of(loop_definition, sources),

@@ -135,7 +135,13 @@ def loop_options(command: _Command) -> _Command:
     return command
 
 
-def find(loop: str | None = None, data: Path | None = None, redis: str | None = None) -> Target:
+def find(
+    loop: str | None = None,
+    data: Path | None = None,
+    redis: str | None = None,
+    *,
+    elsewhere: str = "--data or --redis finds one elsewhere",
+) -> Target:
     """Find the running loop that the options select; without options, the only one on this machine.
 
     Parameters
@@ -146,6 +152,8 @@ def find(loop: str | None = None, data: Path | None = None, redis: str | None = 
         The loop's data directory.
     redis
         The URL of the loop's store; it is then searched instead of this machine.
+    elsewhere
+        The error's hint at the options that find a loop in another place.
 
     Raises
     ------
@@ -157,10 +165,11 @@ def find(loop: str | None = None, data: Path | None = None, redis: str | None = 
     if redis:
         names = _loops_in_store(redis)
         matches_in_store = [name for name in names if loop is None or name == loop]
-        return Target(_only(matches_in_store, loop, f"on {public_address(redis)}", names), redis)
+        return Target(_only(matches_in_store, loop, f"on {public_address(redis)}", names, elsewhere=elsewhere), redis)
     running = _local_loops(data)
     matches = [up_file for up_file in running if loop is None or _matches(up_file, loop)]
-    name = _only([up_file.loop for up_file in matches], loop, _place(data), [up_file.loop for up_file in running])
+    others = [up_file.loop for up_file in running]
+    name = _only([up_file.loop for up_file in matches], loop, _place(data), others, elsewhere=elsewhere)
     up = next(up_file for up_file in matches if up_file.loop == name)
     return Target(up.loop, up.redis, up.pulsar, Path(up.data), up.namespace, up.pulsar_admin, up.partitioned)
 
@@ -191,7 +200,7 @@ def _place(data: Path | None) -> str:
     return f"on {data}" if data else f"under {HOME.absolute()}"
 
 
-def _only(names: list[str], loop: str | None, place: str, others: Sequence[str]) -> str:
+def _only(names: list[str], loop: str | None, place: str, others: Sequence[str], *, elsewhere: str) -> str:
     """Return the only name; raise an error that suggests one of `others` if there is none, or several."""
     if len(names) == 1:
         return names[0]
@@ -200,7 +209,7 @@ def _only(names: list[str], loop: str | None, place: str, others: Sequence[str])
     subject = f"loop {quoted(loop)}" if loop else "no loop"
     runs = "does not run" if loop else "runs"
     hint = did_you_mean(loop, others) if loop else ""
-    cure = hint or "`headrace up LOOP` starts one, --data or --redis finds one elsewhere"
+    cure = hint or f"`headrace up LOOP` starts one, {elsewhere}"
     raise Unavailable(f"{subject} {runs} {place}; {cure}")
 
 

@@ -14,6 +14,7 @@ from headrace.cli.sending import (
     print_rejections,
     progress,
     report_problems,
+    safe_to_repeat,
     sending_options,
     stopped_by_interrupt,
     tell_interruption,
@@ -61,7 +62,12 @@ def command(
     names = tuple(entry.name for entry in loop_definition.streams)
     if stream not in names:
         raise UnknownName("stream", stream, names)
-    with report_problems(target), progress(f"send {stream}", limit) as show, stopped_by_interrupt() as stopped:
+    with (
+        report_problems(target),
+        progress(f"send {stream}", limit) as show,
+        stopped_by_interrupt() as stopped,
+        safe_to_repeat("Sending"),
+    ):
         result = send(
             loop_definition.stream(stream),
             files,

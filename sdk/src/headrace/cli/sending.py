@@ -19,6 +19,7 @@ from headrace.cli.display_guard import Guard
 from headrace.cli.error_text import INTERRUPTED, REFUSED
 from headrace.cli.output import say, say_line
 from headrace.cli.running_target import Target
+from headrace.errors import Unavailable
 from headrace.wording import counted, printable
 
 if TYPE_CHECKING:
@@ -190,6 +191,19 @@ def stopped_by_interrupt() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def safe_to_repeat(action: str) -> Iterator[None]:
+    """Add to the error of a service that does not answer that the action may be repeated."""
+    try:
+        yield
+    except Unavailable as error:
+        raise Unavailable(f"{error}. {_cure(action)}") from error
+
+
+def _cure(action: str) -> str:
+    return f"{action} the files again is safe: an event that was accepted counts once"
+
+
 def _lines(title: str) -> Callable[[int, str], None]:
     began, print_line = time.monotonic(), now_and_then()
 
@@ -261,6 +275,5 @@ def tell_outcome(as_json: bool, line: str, facts: dict[str, object]) -> int:
 
 def tell_interruption(as_json: bool, line: str, facts: dict[str, object], action: str) -> int:
     """Print the outcome of an interrupted command, and that its action may be repeated; return the exit code."""
-    cure = f"{action} the files again is safe: an event that was accepted counts once"
-    tell_outcome(as_json, f"interrupted: {line}. {cure}", facts)
+    tell_outcome(as_json, f"interrupted: {line}. {_cure(action)}", facts)
     return INTERRUPTED

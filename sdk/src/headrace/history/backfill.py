@@ -18,7 +18,7 @@ from headrace.engine.kernel.partition import PartitionId
 from headrace.errors import HeadraceError, InvalidRequest
 from headrace.history.outputs import OnProgress, Outputs, Retained, read_outputs
 from headrace.runtime.pulsar.producer import wake
-from headrace.runtime.redis.pairs import JoinState, PairStore
+from headrace.runtime.redis.pairs import FormerRead, JoinState, PairStore
 from headrace.runtime.redis.partitions import PartitionStore, view_names
 from headrace.runtime.redis.rows import RowStore
 from headrace.wire.position import START, Position
@@ -121,7 +121,9 @@ class Backfill:
         if former:
             # Their questions have no vectors of this definition: they are made from the events, as after the change.
             state.remake = True
-            state.remake_until = {topic: last.event for topic, last in former.items()}
+            state.remake_until = {
+                topic: FormerRead(last.event, last.position.to_bytes()) for topic, last in former.items()
+            }
             state.accepted = {topic: (last.epoch, last.event) for topic, last in former.items()}
             state.positions = {topic: last.position.to_bytes() for topic, last in former.items()}
             state.reread = {topic: end for topic, end in state.goals.items() if _base(topic) != features}

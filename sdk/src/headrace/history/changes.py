@@ -212,7 +212,10 @@ class _Comparison:
         if before is None:
             problem = _rename_problem("model", model, self._old.models)
             hint = _hint(model, self._old.models, self._new.models, _same_model)
-            return Change("model", model.title, Outcome.NEW, f"learns from its first question on{hint}", problem)
+            known = _examples(self._facts.examples.get(model.name))
+            returns = f"comes back with {known}; what was asked meanwhile is made from the kept events"
+            reason = returns if known else "learns from its first question on"
+            return Change("model", model.title, Outcome.NEW, f"{reason}{hint}", problem)
         was = _former_title(before, model)
         if before.hash == model.hash:
             return Change("model", model.title, Outcome.KEPT, _examples(self._facts.examples.get(model.name)), "", was)

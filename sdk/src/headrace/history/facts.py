@@ -65,7 +65,7 @@ class FactFinder:
         newest = self._newest()
         facts = Facts(
             kept={stream.name: self._kept_events(self._old.stream(stream.name), newest) for stream in both},
-            examples=self._examples(),
+            examples=self._examples(new),
         )
         if self._admin is None:
             return facts
@@ -80,9 +80,11 @@ class FactFinder:
         statuses = StatusBoard(self._store, self._old.name).read()
         return max((status.newest for status in statuses if status.newest is not None), default=None)
 
-    def _examples(self) -> dict[str, int]:
+    def _examples(self, new: LoopDefinition) -> dict[str, int]:
         reports = QualityBoard(self._store, self._old.name)
-        quality = {model.name: reports.read(model.name) for model in self._old.models}
+        # A new model may be one that was left out for a while.
+        names = {model.name for model in (*self._old.models, *new.models)}
+        quality = {name: reports.read(name) for name in names}
         return {name: report.examples for name, report in quality.items() if report is not None}
 
     def _partitions(self, admin: Admin, new: LoopDefinition) -> dict[str, int]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from headrace.errors import Unreadable
 from headrace.watermark import ENDED, UNKNOWN
 from headrace.wire.formats import FORMAT, VERSION, check_format, version_text, without_format
+from headrace.wire.position import Position
 from headrace.wire.times import Inactive, from_wire, to_wire
 
 _FORMAT, _VERSION, _LENGTH, _CRC = "format", "version", "length", "crc32"
@@ -49,6 +51,9 @@ class Envelope:
         Hash of the definition whose vectors it holds after its own.
     marker
         A new owner has taken over the partition.
+    missed
+        For a marker of an owner whose predecessor did not have the model: the position of the last event that may have
+        no vector, as `Position.to_bytes`.
     release_watermark
         Readers need not wait for anything before this time (µs): a watermark, or `IDLE`, `ENDED` or `UNKNOWN` of
         `headrace.watermark`. None: the message does not change it.
@@ -71,6 +76,7 @@ class Envelope:
     candidate: str = ""
     former: str = ""
     marker: bool = False
+    missed: bytes = b""
     release_watermark: int | None = None
     watermark: int | None = None
     released: bool = False
@@ -165,6 +171,12 @@ def _flag(subject: str, name: str, text: str) -> bool:
     return True
 
 
+def _position(subject: str, name: str, text: str) -> bytes:
+    with suppress(ValueError, Unreadable):
+        return Position.from_bytes(bytes.fromhex(text)).to_bytes()
+    raise Unreadable(subject, f"its {name} is {_excerpt(text)}, which is no position")
+
+
 def _text(subject: str, name: str, text: str) -> str:
     return text
 
@@ -194,6 +206,7 @@ _FIELDS: dict[str, tuple[_Write, _Read, Any]] = {
     "candidate": (str, _text, ""),
     "former": (str, _text, ""),
     "marker": (_set, _flag, False),
+    "missed": (bytes.hex, _position, b""),
     "release_watermark": (_release_watermark_text, _release_watermark, None),
     "watermark": (str, _time, UNKNOWN),
     "released": (_set, _flag, False),

@@ -16,6 +16,7 @@ from headrace.history.remake import ClosedQuestion, OpenQuestion, remake
 from headrace.history.streams import StreamHistory
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.messages import decoded, opened, pass_over
+from headrace.runtime.redis.pairs import FormerRead
 from headrace.wire.deduplication import Accepted
 from headrace.wire.message import Message
 from headrace.wire.position import START, Position
@@ -33,6 +34,8 @@ _LOOK_S, _RETRY_S = 0.5, 5.0
 #: Seconds that a thread gets to finish what it is doing.
 _GRACE_S = 5.0
 
+_NOTHING_READ = FormerRead(START.to_bytes(), START.to_bytes())
+
 
 class _Stopped(Exception):
     """The join has stopped the thread."""
@@ -45,7 +48,7 @@ class ExampleRemaker(threading.Thread):
     ----------
     logs
         The logs of the loop's topics.
-    taken
+    former
         See `last_questions`.
     """
 
@@ -56,14 +59,14 @@ class ExampleRemaker(threading.Thread):
         logs: Logs,
         topics: Topics,
         *,
-        taken: Mapping[str, Position],
+        former: Mapping[str, FormerRead],
     ) -> None:
         super().__init__(name=f"remake-{model.name}", daemon=True)
         self._loop = loop
         self._model = model
         self._logs = _PatientLogs(logs, model.name)
         self._topics = topics
-        self._taken = taken
+        self._former = former
         self._entries: queue.Queue[LogEntries] = queue.Queue(_AHEAD)
         self._open: list[OpenQuestion] | None = None
         self._closed: list[ClosedQuestion] = []
@@ -73,7 +76,7 @@ class ExampleRemaker(threading.Thread):
     def run(self) -> None:
         try:
             source = StreamHistory(self._logs, self._topics, self._loop)
-            until = last_questions(self._logs, self._topics, self._model, self._taken)
+            until = last_questions(self._logs, self._topics, self._model, self._former)
             result = remake(self._loop, self._model, source, until=until, on_progress=self._note_progress)
             for entries in result.entries:
                 self._put(entries)
@@ -164,7 +167,7 @@ class _PatientLogs:
 
 
 def last_questions(
-    logs: Logs, topics: Topics, model: ModelDefinition, taken: Mapping[str, Position]
+    logs: Logs, topics: Topics, model: ModelDefinition, former: Mapping[str, FormerRead]
 ) -> dict[PartitionId, Position]:
     """Return, by partition of a model's stream, the position of the last event whose question is to be made.
 
@@ -172,27 +175,27 @@ def last_questions(
 
     Parameters
     ----------
-    taken
-        By features topic, the last event whose vector the join took before the definition changed.
+    former
+        By features topic, how far the join had read before the definition changed.
     """
     last: dict[PartitionId, Position] = {}
     for index, physical in enumerate(logs.partitions(topics.features(model.name))):
-        former: list[bytes] = []
+        passed: list[bytes] = []
         first: bytes | None = None
-        before = taken.get(physical, START).to_bytes()
+        before = former.get(physical, _NOTHING_READ)
         accepted = Accepted()
         for batch in logs.read(physical, FEW):
             for message, positions in decoded(opened(batch, physical, pass_over), physical, _positions, pass_over):
                 if not accepted.mark(message.envelope.epoch or 0) or not positions:
                     continue
-                if not made_for(model, message.envelope):
+                if not made_for(model, message.envelope) or message.position.to_bytes() <= before.message:
                     # A definition may return: then what was made in between belongs to a former one.
-                    former.append(max(positions))
+                    passed.append(max(positions))
                     first = None
-                elif first is None and max(positions) > before:
+                elif first is None and max(positions) > before.event:
                     first = min(positions)
-        earlier = [position for position in former if first is None or position < first]
-        position = Position.from_bytes(max([before, *earlier]))
+        earlier = [position for position in passed if first is None or position < first]
+        position = Position.from_bytes(max([before.event, *earlier]))
         if position != START:
             last[PartitionId(model.stream, index)] = position
     return last

@@ -36,6 +36,8 @@ class FeaturesTopic:
         Position of the last message read.
     watermark
         No vector before this time is still to come, in any case.
+    missed
+        Whether events have no vectors because the model was not in the loop when they came.
     release_watermark
         The time up to which the join need not wait for it: the watermark, or `IDLE` or `ENDED`.
     """
@@ -46,6 +48,7 @@ class FeaturesTopic:
         self._lateness = stream.lateness
         self._ahead = stream.ahead
         self._by_request = model.vectors == "requests"
+        self.missed = False
         self._accepted = Accepted(*state.accepted.get(name, (0, START.to_bytes())))
         self.position = Position.from_bytes(state.positions.get(name, START.to_bytes()))
         # Requests have no watermark: they hold nothing back.
@@ -61,8 +64,11 @@ class FeaturesTopic:
         messages = decoded(opened(batch, self.name, refuse), self.name, self._decode, refuse)
         for message, vectors in messages:
             envelope = message.envelope
+            is_new = not self._accepted.epoch
             if not made_for(self._model, envelope) or not self._accepted.mark(envelope.epoch or 0):
                 continue
+            if envelope.missed and not is_new:
+                self._note_missed(envelope.missed)
             if vectors is not None:
                 yield from self._take(envelope.epoch or 0, vectors)
             at = published.get(message.position, ENDED)
@@ -71,6 +77,11 @@ class FeaturesTopic:
             if envelope.watermark is not None and self._can_be(envelope.watermark, at):
                 # A new owner may report an older watermark than its predecessor's last one, which still holds.
                 self.watermark = max(self.watermark, envelope.watermark)
+
+    def _note_missed(self, last: bytes) -> None:
+        """Note that the events up to a position have no vectors, except those that have been taken."""
+        if last > self._accepted.position:
+            self.missed, self._accepted.position = True, last
 
     def become_idle(self) -> None:
         """Hold nothing back until the next vector or report."""

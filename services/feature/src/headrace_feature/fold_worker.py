@@ -123,9 +123,9 @@ class FoldWorker:
         """
         return self._ownership.take_over(partition)
 
-    def lacks_a_view(self, partition: PartitionId) -> bool:
-        """Return whether a view is new, so that the partition must be taken over even if no event arrives."""
-        return self._ownership.lacks_a_view(partition)
+    def lacks_a_part(self, partition: PartitionId) -> bool:
+        """Return whether a view or a model is new, so that the partition must be taken over even without an event."""
+        return self._ownership.lacks_a_part(partition)
 
     def owns(self, partition: PartitionId, epoch: int) -> bool:
         """Return whether this worker has owned the partition without a break since it took it over with this epoch."""

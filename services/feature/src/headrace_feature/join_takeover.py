@@ -10,7 +10,8 @@ import structlog
 from headrace.definition import ModelDefinition
 from headrace.engine.kernel.join import Entry, Written, weigh
 from headrace.errors import CorruptState
-from headrace.runtime.redis.pairs import JoinState, PairStore
+from headrace.runtime.redis.pairs import FormerRead, JoinState, PairStore
+from headrace.wire.position import START
 from headrace_feature.join_log import JoinLog
 from headrace_feature.pulsar.outputs import ExamplesLog
 
@@ -54,7 +55,7 @@ def take_over(model: ModelDefinition, pairs: PairStore, log: ExamplesLog, labels
         )
     epoch, state = pairs.take_over()
     join_log = JoinLog(model, log, epoch)
-    if state.definition != model.hash:
+    if state.definition != model.hash or state.missed:
         # Send first: the definition before the change decided what the outbox holds.
         join_log.send_outbox(state)
         if _adopt_definition(model, state, labels):
@@ -65,19 +66,23 @@ def take_over(model: ModelDefinition, pairs: PairStore, log: ExamplesLog, labels
 
 def _adopt_definition(model: ModelDefinition, state: JoinState, labels: Sequence[str]) -> bool:
     """Change the state to the model's definition; return whether the waiting entries are of another one."""
-    same_examples = state.examples == model.examples_hash
+    same_examples = state.examples == model.examples_hash and not state.missed
     # A new model has nothing to remake, and requests are not retained.
     state.remake = bool(state.definition) and model.vectors != "requests" and (not same_examples or state.remake)
     if state.remake and not same_examples:
         # If a definition returns, its own vectors are on the topic, but they have been passed.
-        state.remake_until = {topic: position for topic, (_, position) in state.accepted.items()}
-    state.outbox = []
+        state.remake_until = {
+            topic: FormerRead(event, state.positions.get(topic, START.to_bytes()))
+            for topic, (_, event) in state.accepted.items()
+        }
+    reason = "questions missed" if state.missed else "model changed"
+    state.outbox, state.missed = [], False
     state.definition, state.examples = model.hash, model.examples_hash
     if same_examples:
         return False  # only the learner changed: waiting entries stay valid
     waiting = state.weight.questions
     if waiting:
-        _log.warning("waiting_questions_dropped", model=model.name, questions=waiting, reason="model changed")
+        _log.warning("waiting_questions_dropped", model=model.name, questions=waiting, reason=reason)
     state.weight = weigh("", Entry())
     # Labels that came before their question wait here, too, and the new definition may read other values from them.
     state.labels = {}

@@ -16,7 +16,7 @@ from headrace.errors import Fenced
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.messages import WrongMessage, pass_over
 from headrace.runtime.redis.leases import Lease
-from headrace.runtime.redis.pairs import PairStore
+from headrace.runtime.redis.pairs import FormerRead, PairStore
 from headrace.runtime.redis.status import Heartbeat, JoinStatus
 from headrace.wire.position import Position
 from headrace_feature.first_epochs import FirstEpochs
@@ -72,7 +72,7 @@ class JoinWorker:
         heartbeat: Heartbeat,
         durable: Callable[[], bool],
         clock: Callable[[], float] = time.time,
-        remake: Callable[[Mapping[str, Position]], Remaker] | None = None,
+        remake: Callable[[Mapping[str, FormerRead]], Remaker] | None = None,
         refuse: Callable[[WrongMessage], None] = pass_over,
     ) -> None:
         self.model = model
@@ -185,7 +185,11 @@ class JoinWorker:
         if not self._lease.held:
             self.give_up()
             return False
-        return self.owned.step()
+        more = self.owned.step()
+        if self.owned.has_missed:
+            _log.info("questions_missed", model=self.model.name)
+            self.give_up()
+        return more
 
     def done(self) -> dict[str, Position]:
         """Return the saved position of each source. Callable from any thread."""

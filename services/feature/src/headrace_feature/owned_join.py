@@ -10,7 +10,7 @@ from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.engine.kernel.join import Decided, Index, Join, Logged, Outcome, Rule, Watermarks, time_at
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.messages import WrongMessage
-from headrace.runtime.redis.pairs import JoinState, PairStore
+from headrace.runtime.redis.pairs import FormerRead, JoinState, PairStore
 from headrace.runtime.redis.status import Heartbeat, JoinStatus
 from headrace.watermark import IDLE, UNKNOWN
 from headrace.wire.position import Position
@@ -85,14 +85,13 @@ class OwnedJoin:
     def _state(self) -> JoinState:
         return self._journal.state
 
-    def start(self, remake: Callable[[Mapping[str, Position]], Remaker] | None) -> None:
+    def start(self, remake: Callable[[Mapping[str, FormerRead]], Remaker] | None) -> None:
         """Send what the former owner may not have sent, and start to make the examples of a changed model."""
         self._journal.send_outbox()
         if self._state.remake and remake is not None:
             # An earlier owner may have written some of them.
             earlier = self._log.content().written
-            taken = {topic: Position.from_bytes(last) for topic, last in self._state.remake_until.items()}
-            self._remade = RemadeExamples(remake(taken), earlier, self.model)
+            self._remade = RemadeExamples(remake(self._state.remake_until), earlier, self.model)
             # The log may have been reported idle under the former definition; under this one it is not.
             self._journal.publish(UNKNOWN, UNKNOWN)
             _log.info("remaking_examples", model=self.model.name, written=len(earlier))
@@ -110,6 +109,11 @@ class OwnedJoin:
         """Whether examples are made in the background."""
         return self._remade is not None
 
+    @property
+    def has_missed(self) -> bool:
+        """Whether events have no vectors, which the next takeover of the join has their examples made for."""
+        return self._state.missed and not self._journal.is_dirty
+
     def position(self, topic: str) -> Position:
         """Return the position of the last message read from a source, now or by an earlier owner."""
         return self._journal.position(topic)
@@ -119,6 +123,7 @@ class OwnedJoin:
         source = self._topics[topic]
         if isinstance(source, FeaturesTopic):
             self._vectors += source.read(batch, self._refuse_message)
+            self._state.missed |= source.missed
         else:
             self._outcomes += source.read(batch, self._marks.read)
         # Mark dirty before moving the position, so that the ack thread never acknowledges unsaved work.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from headrace.definition import ModelDefinition
 from headrace.engine.kernel.fold import Fold
 from headrace.engine.kernel.partition import PartitionId, Progress, RowsId
 from headrace.runtime.redis.decisions import decode as decode_decisions
@@ -71,15 +72,17 @@ class Ownership:
             The store has lost the partition's state.
         """
         self.give_up(partition)
-        models = [model for model in self._fold.models if model.stream == partition.stream]
+        models = self._models(partition)
         if not self._store.known(partition):
             self._outputs.refuse_unknown(partition, models)
-        epoch, progress, ids, views, oldest_epoch, decisions = self._store.take_over(partition)
+        epoch, progress, ids, views, known, oldest_epoch, decisions = self._store.take_over(partition)
         if views is None:
             self._first_epochs.begin()
         elif self._lacks_a_view(partition, views):
-            epoch, progress, ids = self._restart(partition, epoch, progress)
-        self._outputs.open(partition, epoch, models)
+            epoch, progress, ids = self._restart(partition, epoch, progress, known)
+        emitted = Position(*progress.emitted).to_bytes()
+        missed = {model.name: emitted for model in models if views is not None and model.name not in known}
+        self._outputs.open(partition, epoch, models, missed)
         state = self._fold.own(partition, progress, ids)
         self.partitions[partition] = OwnedPartition(partition, state, epoch, oldest_epoch, decode_decisions(decisions))
         _log.info("partition_taken_over", partition=str(partition), epoch=epoch, done=str(progress.done))
@@ -121,9 +124,13 @@ class Ownership:
         """Return the views that fold a partition, as the store names them."""
         return self._views[partition.stream]
 
-    def lacks_a_view(self, partition: PartitionId) -> bool:
-        """Return whether a view is new, so that the partition must be taken over even if no event arrives."""
-        return self._lacks_a_view(partition, self._store.views(partition))
+    def lacks_a_part(self, partition: PartitionId) -> bool:
+        """Return whether a view or a model is new, so that the partition must be taken over even without an event."""
+        parts = self._store.parts(partition)
+        if parts is None:
+            return False
+        views, models = parts
+        return self._lacks_a_view(partition, views) or not {model.name for model in self._models(partition)} <= models
 
     def rebuild(self, partition: PartitionId) -> None:
         """Have a partition with a damaged row folded again from the beginning of its log, by any owner."""
@@ -132,17 +139,23 @@ class Ownership:
         done = Position(*takeover.progress.done)
         goal = max(done, rebuilds[partition][1]) if partition in rebuilds else done
         restart = takeover.progress.restarted()
-        self._store.restart(partition, takeover.epoch, restart, goal, views=self.views(partition), lost=True)
+        views, models = self.views(partition), takeover.models
+        self._store.restart(partition, takeover.epoch, restart, goal, views=views, models=models, lost=True)
         _log.warning("folding_again", partition=str(partition), up_to=str(goal))
         self.give_up(partition)
         self._wake(partition)
 
-    def _lacks_a_view(self, partition: PartitionId, views: frozenset[str] | None) -> bool:
-        return views is not None and not self.views(partition) <= views
+    def _models(self, partition: PartitionId) -> list[ModelDefinition]:
+        return [model for model in self._fold.models if model.stream == partition.stream]
 
-    def _restart(self, partition: PartitionId, epoch: int, progress: Progress) -> tuple[int, Progress, dict[str, int]]:
+    def _lacks_a_view(self, partition: PartitionId, views: frozenset[str]) -> bool:
+        return not self.views(partition) <= views
+
+    def _restart(
+        self, partition: PartitionId, epoch: int, progress: Progress, models: frozenset[str]
+    ) -> tuple[int, Progress, dict[str, int]]:
         """Restart a partition whose views are new or changed: fold its log from the beginning before they serve."""
         goal, restart = Position(*progress.done), progress.restarted()
-        epoch = self._store.restart(partition, epoch, restart, goal, views=self.views(partition))
+        epoch = self._store.restart(partition, epoch, restart, goal, views=self.views(partition), models=models)
         _log.warning("view_rebuild_started", partition=str(partition), up_to=str(goal))
         return epoch, restart, {}

@@ -81,6 +81,7 @@ class ProgressPublisher:
             ids=state.unsaved,
             oldest=oldest,
             views=self._ownership.views(owned.id),
+            models=[model.name for model in state.models],
             most_ids=state.stream.ids,
             decisions=encode_decisions(owned.decisions) if owned.has_new_decisions else b"",
         )

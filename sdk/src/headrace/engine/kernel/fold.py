@@ -384,8 +384,7 @@ class Fold:
             partition.progress.newest = int(waiting.keys[done - 1])
             partition.progress.watermark = int(waiting.watermarks[done - 1])
             partition.progress.ended = False
-            if partition.models:
-                partition.progress.emitted = max(partition.progress.emitted, partition.progress.done)
+            partition.progress.emitted = max(partition.progress.emitted, partition.progress.done)
             partition.unsaved.update(
                 zip(waiting.columns.ids[:done], waiting.columns.times[:done].tolist(), strict=True)
             )

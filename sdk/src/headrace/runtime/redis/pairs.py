@@ -82,6 +82,21 @@ class LabelSource(NamedTuple):
     ended: bool
 
 
+class FormerRead(NamedTuple):
+    """How far former definitions of a model have read a features topic.
+
+    Attributes
+    ----------
+    event
+        The position of the last event whose vector was taken.
+    message
+        The position of the last message: vectors that were not taken have been passed, too.
+    """
+
+    event: bytes
+    message: bytes
+
+
 class JoinState(msgspec.Struct, forbid_unknown_fields=True):
     """The progress of a join.
 
@@ -112,9 +127,11 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
         After a change of the definition: by label topic, the position up to which labels are read a second time.
     remake
         The examples of a changed model are to be made from the kept events, and not all of them are in the log yet.
+    missed
+        Events have no vector, because the model was not in the loop when they came: their examples are to be made.
     remake_until
-        By features topic, the position of the last event whose vector has been taken under a former definition: its
-        questions, and all before, are among those to be made.
+        By features topic, how far it was read under former definitions: the questions of the events up to there are
+        among those to be made.
     epoch
         Epoch of the owner that saved it.
     upto
@@ -135,7 +152,8 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
     weight: Weight = Weight()
     reread: dict[str, bytes] = {}
     remake: bool = False
-    remake_until: dict[str, bytes] = {}
+    missed: bool = False
+    remake_until: dict[str, FormerRead] = {}
     epoch: int = 0
     upto: dict[str, int] = {}
 
@@ -143,7 +161,7 @@ class JoinState(msgspec.Struct, forbid_unknown_fields=True):
     def all_positions(self) -> Iterator[bytes]:
         """All positions in the state."""
         yield from (*self.positions.values(), *self.goals.values(), *self.reread.values())
-        yield from self.remake_until.values()
+        yield from (position for read in self.remake_until.values() for position in read)
         yield from (position for _, position in self.accepted.values())
 
 

@@ -50,7 +50,7 @@ class PartitionState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The stored state of a partition: see `headrace.engine.kernel.partition.Progress` and `Reached`.
 
     `epoch` is that of the owner that saved it, None before the first save; `views` are those whose rows are complete up
-    to `done`.
+    to `done`, `models` those that its owner made vectors for.
     """
 
     epoch: int | None = None
@@ -62,6 +62,7 @@ class PartitionState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     folded: WireTime = None
     out: WireTime = None
     views: list[str] = []
+    models: list[str] = []
 
 
 _STATE = Packed[PartitionState](Kind.PARTITION, PartitionState)
@@ -77,6 +78,8 @@ class TakenOver(NamedTuple):
     views
         The views whose rows hold everything up to `progress.done` (or will, once it is reached again); None if
         there has been no owner.
+    models
+        The models that have a vector for each event up to `progress.emitted`, or are to be told that they have not.
     oldest_epoch
         Rows of owners before this epoch count as lost.
     """
@@ -85,6 +88,7 @@ class TakenOver(NamedTuple):
     progress: Progress
     seen: dict[str, int]
     views: frozenset[str] | None = None
+    models: frozenset[str] = frozenset()
     oldest_epoch: int = 0
     decisions: bytes = b""
 
@@ -147,17 +151,17 @@ class PartitionStore:
         emitted = _position(fields.get(b"emitted"), partition)
         progress = Progress() if saved is None else _progress(saved)
         progress.emitted = emitted
-        views = None if saved is None else frozenset(saved.views)
+        views, models = (None, ()) if saved is None else (frozenset(saved.views), saved.models)
         oldest_epoch, decisions = _number(fields.get(b"floor", b"0"), partition), fields.get(b"decisions", b"")
-        return TakenOver(epoch, progress, _seen(times), views, oldest_epoch, decisions)
+        return TakenOver(epoch, progress, _seen(times), views, frozenset(models), oldest_epoch, decisions)
 
-    def views(self, partition: PartitionId) -> frozenset[str] | None:
-        """Return the views whose rows a partition holds; None if it has had no owner, or its state is unreadable."""
+    def parts(self, partition: PartitionId) -> tuple[frozenset[str], frozenset[str]] | None:
+        """Return the views and models of a partition's last owner; None if there is none, or it is unreadable."""
         pipe = self._store.pipeline(transaction=False)
         pipe.hget(self._keys(partition)[1], "saved")
         (data,) = readable_replies(pipe)
         saved = _readable(data, partition)
-        return None if saved is None else frozenset(saved.views)
+        return None if saved is None else (frozenset(saved.views), frozenset(saved.models))
 
     def restart(
         self,
@@ -167,6 +171,7 @@ class PartitionStore:
         goal: Position,
         *,
         views: Iterable[str],
+        models: Iterable[str] = (),
         lost: bool = False,
     ) -> int:
         """Become the owner, to fold the whole log again without repeating outputs; return the epoch.
@@ -181,10 +186,13 @@ class PartitionStore:
             Rows are incomplete until the log is folded up to this position.
         views
             The views that fold the partition.
+        models
+            The models that have a vector for each event up to `progress.emitted`.
         lost
             Whether existing rows count as lost.
         """
-        saved = _STATE.encode(PartitionState(refused=Position(*progress.refused).to_bytes(), views=sorted(views)))
+        refused = Position(*progress.refused).to_bytes()
+        saved = _STATE.encode(PartitionState(refused=refused, views=sorted(views), models=sorted(models)))
         arguments: list[int | bytes] = [beyond, saved, _seal(progress.emitted), _seal(goal), int(lost)]
         with self._typed_keys(partition):
             return int(self._restart_script(keys=self._keys(partition), args=arguments))
@@ -233,6 +241,7 @@ class PartitionStore:
         ids: Mapping[str, int],
         oldest: int,
         views: Iterable[str],
+        models: Iterable[str],
         most_ids: int,
         decisions: bytes = b"",
     ) -> None:
@@ -246,6 +255,8 @@ class PartitionStore:
             Ids seen since the last save, with their event times; ids older than `oldest` are dropped.
         views
             The views that fold the partition: those with which another owner may continue.
+        models
+            The models whose vectors it makes.
         most_ids
             Maximum number of ids that are kept, the newest ones.
         decisions
@@ -266,6 +277,7 @@ class PartitionStore:
             folded=to_wire(reached.folded),
             out=to_wire(reached.out),
             views=sorted(views),
+            models=sorted(models),
         )
         arguments: list[str | int | bytes] = [
             epoch,

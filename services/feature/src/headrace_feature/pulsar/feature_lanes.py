@@ -157,7 +157,7 @@ class FeatureLanes:
         for stream in self._loop.streams:
             for index, topic in enumerate(topics[stream.name]):
                 partition = PartitionId(stream.name, index)
-                if worker.lacks_a_view(partition):
+                if worker.lacks_a_part(partition):
                     wake(self._client, topic)
                 progress = partial(self._owner_progress, partition)
                 subscribe = partial(self._consumer, topic, "feature", partition, progress)
@@ -181,7 +181,9 @@ class FeatureLanes:
             heartbeat=self._heartbeat,
             durable=self._durability.wait,
             refuse=partial(dead_letters.refuse_messages, model.stream, f"vectors of model {model.name}"),
-            remake=lambda taken: ExampleRemaker(self._loop, model, BrokerLogs(self._client), self._topics, taken=taken),
+            remake=lambda former: ExampleRemaker(
+                self._loop, model, BrokerLogs(self._client), self._topics, former=former
+            ),
         )
         self._leases.append(lease)
         self._joiners.append(worker)

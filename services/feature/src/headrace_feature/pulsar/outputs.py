@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -49,14 +49,23 @@ class VectorOutputs:
         self._producers: dict[tuple[str, PartitionId], Producer] = {}
         self._epochs: dict[PartitionId, int] = {}
 
-    def open(self, source: PartitionId, epoch: int, models: Iterable[ModelDefinition]) -> None:
-        """Mark the new epoch in every output of a source: readers then drop what older owners still send."""
+    def open(
+        self, source: PartitionId, epoch: int, models: Iterable[ModelDefinition], missed: Mapping[str, bytes]
+    ) -> None:
+        """Mark the new epoch in every output of a source: readers then drop what older owners still send.
+
+        Parameters
+        ----------
+        missed
+            By model that the former owner did not have, the position of the last event that it has no vector for.
+        """
         self._epochs[source] = epoch
         for model in models:
             topic = self._topic(model.name, source)
             producer = self._producers.get((model.name, source)) or Producer(self._client, topic)
             self._producers[model.name, source] = producer
-            producer.send(b"", properties=replace(self._envelope(model, source), marker=True).properties(b""))
+            envelope = replace(self._envelope(model, source), marker=True, missed=missed.get(model.name, b""))
+            producer.send(b"", properties=envelope.properties(b""))
             producer.flush()
 
     def refuse_unknown(self, source: PartitionId, models: Iterable[ModelDefinition]) -> None:
