@@ -137,6 +137,7 @@ class CompiledLearner:
         self._river = River(estimator, features, state.examples, binary=self._settings.loss == LOG)
         self._places = places_of(features)
         self._encoded = frozenset(recognised.plan.encoded)
+        self._is_ahead = False
 
     @classmethod
     def of(
@@ -173,7 +174,9 @@ class CompiledLearner:
         features[:, numbers] = columns.numbers
         for place, column in zip(texts, columns.categories, strict=True):
             features[:, place] = self._codes(place, column, columns.kinds)
-        return Prepared(columns, Entries(columns.kinds, features, columns.labels, columns.weights))
+        # Copies, because the kernel is compiled for arrays that can be written, and Arrow's cannot.
+        kinds, labels, weights = columns.kinds.copy(), columns.labels.copy(), columns.weights.copy()
+        return Prepared(columns, Entries(kinds, features, labels, weights))
 
     def run(self, message: Prepared, first: int, last: int) -> Run:
         """Ask and learn the entries of a message from `first` to before `last`, in order."""
@@ -191,10 +194,13 @@ class CompiledLearner:
 
     def to_river(self) -> None:
         """Make the estimator what it would be if it had learned itself."""
-        self._state.to_river()
+        if self._is_ahead:
+            self._state.to_river()
+            self._is_ahead = False
 
     def _run_compiled(self, message: Prepared, scores: Doubles, first: int, last: int) -> int:
         """Run the kernel; return the entry before which it stopped, for River to go on."""
+        self._is_ahead = True
         before = self._state.copy()
         stopped = self._kernel(message, scores, first, last)
         if stopped < last:

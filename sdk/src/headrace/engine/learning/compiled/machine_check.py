@@ -9,73 +9,103 @@ from typing import Any
 import numpy as np
 
 from headrace.definition import FeatureDefinition, Task
-from headrace.engine.learning.compiled.kernel import LOG
+from headrace.engine.learning.compiled.kernel import LOG, Doubles
 from headrace.engine.learning.compiled.learner import Columns, CompiledLearner, River, places_of
-from headrace.engine.learning.compiled.plan import Plan, Recognised, Refusal, recognise
+from headrace.engine.learning.compiled.plan import Plan, Refusal, recognise
 from headrace.engine.learning.compiled.state import LearnedState
 from headrace.wire.tables import Kind
 
 #: Questions, each with its answer after it, that are asked and learned.
 _EXAMPLES = 150
 
-_CATEGORIES = ("north", "south", "east", None)
+_CATEGORIES = ("north", "south", "east")
 
 # Whether a plan passed, in this process.
 _verdicts: dict[Plan, bool] = {}
 
 
-def equals_river(estimator: Any, features: Sequence[FeatureDefinition], task: Task) -> bool:
-    """Return whether the compiled form of a new estimator equals River on this machine, over random examples.
+def learner_of(
+    estimator: Any, features: Sequence[FeatureDefinition], task: Task, examples: int = 0
+) -> CompiledLearner | Refusal:
+    """Return a learner that goes on from an estimator, or why River itself must learn: see `CompiledLearner.of`."""
+    learner = CompiledLearner.of(estimator, features, task, examples)
+    if isinstance(learner, CompiledLearner) and not equals_river(estimator, features, task):
+        return Refusal("The compiled form computes other last digits than River on this machine")
+    return learner
 
-    The estimator is copied, and stays as it is. A plan is tried once in a process, in milliseconds.
+
+def equals_river(estimator: Any, features: Sequence[FeatureDefinition], task: Task) -> bool:
+    """Return whether the compiled form of an estimator equals River on this machine, over random examples.
+
+    A new estimator of the same parameters is tried. A plan is tried once in a process, in milliseconds.
     """
     recognised = recognise(estimator, features, task)
     if isinstance(recognised, Refusal):
         return False
     if recognised.plan not in _verdicts:
-        _verdicts[recognised.plan] = _trial(estimator, features, task, recognised)
+        _verdicts[recognised.plan] = _trial(estimator.clone(), features, task, recognised.plan)
     return _verdicts[recognised.plan]
 
 
-def _trial(estimator: Any, features: Sequence[FeatureDefinition], task: Task, recognised: Recognised) -> bool:
-    columns = _columns(features, binary=task is Task.BINARY)
+def _trial(estimator: Any, features: Sequence[FeatureDefinition], task: Task, plan: Plan) -> bool:
+    # `Select` fails where a feature is missing.
+    columns = _columns(features, binary=task is Task.BINARY, missing=0.0 if plan.picks else 0.05)
     compiled, interpreted = copy.deepcopy(estimator), copy.deepcopy(estimator)
     learner = CompiledLearner.of(compiled, features, task)
     if isinstance(learner, Refusal):
         return False
     run = learner.run(learner.prepared(columns), 0, len(columns))
     learner.to_river()
-    river = River(interpreted, features, binary=recognised.plan.settings.loss == LOG)
+    scores, error = _by_river(interpreted, features, columns, binary=plan.settings.loss == LOG)
+    same = np.array_equal(run.scores, scores, equal_nan=True) and repr(run.error) == repr(error)
+    return same and _contents(compiled, features, task) == _contents(interpreted, features, task)
+
+
+def _by_river(
+    estimator: Any, features: Sequence[FeatureDefinition], columns: Columns, *, binary: bool
+) -> tuple[Doubles, Exception | None]:
+    """Return the scores of the estimator itself, and the error that ended it."""
+    river = River(estimator, features, binary=binary)
     scores = np.full(len(columns), np.nan)
-    for row in range(len(columns)):
-        river.run(columns, scores, row)
-    same_scores = np.array_equal(run.scores, scores, equal_nan=True)
-    return same_scores and _contents(compiled, features, task) == _contents(interpreted, features, task)
+    # NumPy's numbers, which River has in places, warn where Python's do not.
+    with np.errstate(all="ignore"):
+        for row in range(len(columns)):
+            try:
+                river.run(columns, scores, row)
+            except Exception as error:
+                return scores, error
+    return scores, None
 
 
-def _columns(features: Sequence[FeatureDefinition], *, binary: bool) -> Columns:
-    """Return questions and answers with numbers of all magnitudes, some of which are missing."""
+def _columns(features: Sequence[FeatureDefinition], *, binary: bool, missing: float) -> Columns:
+    """Return questions and answers with numbers of all magnitudes; a share of the values is missing."""
     random = np.random.default_rng(42)
     numbers, texts = (len(places) for places in places_of(features))
     count = 2 * _EXAMPLES
     values = random.normal(size=(_EXAMPLES, numbers)) * 10.0 ** random.uniform(-4, 4, size=numbers)
-    values[random.random(values.shape) < 0.05] = np.nan
+    values[random.random(values.shape) < missing] = np.nan
     labels = random.normal(size=_EXAMPLES)
     return Columns(
         np.tile(np.array([Kind.QUESTION, Kind.ANSWER], np.int8), _EXAMPLES),
         np.repeat(values, 2, axis=0),
-        [[_CATEGORIES[code] for code in random.integers(0, len(_CATEGORIES), count)] for _ in range(texts)],
+        [_texts(random, count, 5.0 * missing) for _ in range(texts)],
         np.repeat((labels > 0.0).astype(np.float64) if binary else labels, 2),
         np.repeat(random.choice([1.0, 0.25], _EXAMPLES), 2),
     )
 
 
-def _contents(estimator: Any, features: Sequence[FeatureDefinition], task: Task) -> Any:
-    """Return everything that an estimator has learned, in order."""
+def _texts(random: np.random.Generator, count: int, missing: float) -> list[str | None]:
+    texts = random.choice(np.array(_CATEGORIES, np.object_), count)
+    texts[random.random(count) < missing] = None
+    return list(texts)
+
+
+def _contents(estimator: Any, features: Sequence[FeatureDefinition], task: Task) -> str:
+    """Return everything that an estimator has learned, in order; as text, in which NaN equals NaN."""
     recognised = recognise(estimator, features, task)
     if isinstance(recognised, Refusal):
-        return recognised
+        return recognised.reason
     state = LearnedState.from_river(recognised, [feature.name for feature in features], _EXAMPLES)
     if isinstance(state, Refusal):
-        return state
-    return state.contents(), state.arrays.scalars.tolist(), state.arrays.counters.tolist()
+        return state.reason
+    return repr((state.contents(), state.arrays.scalars.tolist(), state.arrays.counters.tolist()))

@@ -125,6 +125,13 @@ def _refuse(subject: str) -> NoReturn:
     raise _Refused(f"{subject} has no compiled form")
 
 
+def _refuse_replaced(step: Any) -> None:
+    """Refuse an object of which a method was replaced: its type no longer says what it does."""
+    for name in getattr(step, "__dict__", ()):
+        if callable(getattr(type(step), name, None)):
+            _refuse(f"{type(step).__name__} with another {name}")
+
+
 class _Frame(NamedTuple):
     """What is known of a frame before any row is read: the features that it may hold, and whether it has codes."""
 
@@ -152,6 +159,7 @@ class _Recognition:
     def result(self, estimator: Any, task: Task) -> Recognised:
         """Return the compiled form of an estimator."""
         *steps, model = self._steps(estimator)
+        _refuse_replaced(model)
         settings = _settings(model, task)
         frame = _Frame(0, tuple(range(len(self._names))))
         for step in steps:
@@ -180,10 +188,12 @@ class _Recognition:
         if any(type(step) is compose.Pipeline for step in steps):
             # River passes such a step's input on, as if it were the last one.
             _refuse("A pipeline that is a step of another one")
+        _refuse_replaced(estimator)
         self._pipelines.append(estimator)
         return steps
 
     def _transformed(self, step: Any, frame: _Frame) -> _Frame:
+        _refuse_replaced(step)
         transform = _TRANSFORMERS.get(type(step))
         if transform is None:
             function = getattr(getattr(step, "func", None), "__name__", None)
@@ -322,6 +332,7 @@ def _settings(model: Any, task: Task) -> Settings:
         _refuse(f"{subject} for the task {task.value}")
     if type(loss) is not expected:
         _refuse(f"{subject}(loss={type(loss).__name__})")
+    _refuse_replaced(loss)
     if type(model.initializer) is not optim.initializers.Zeros:
         _refuse(f"{subject}(initializer={type(model.initializer).__name__})")
     if type(model.intercept_lr) is not optim.schedulers.Constant:
@@ -374,6 +385,7 @@ def _optimizer(optimizer: Any) -> tuple[int, float, float, float, float]:
     read = _OPTIMIZERS.get(type(optimizer))
     if read is None:
         _refuse(type(optimizer).__name__)
+    _refuse_replaced(optimizer)
     numbers = _Numbers(type(optimizer).__name__)
     code, values = read(optimizer, numbers)
     rate, first, second, third = (*values, 0.0, 0.0, 0.0)[:4]
