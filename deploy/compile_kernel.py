@@ -1,6 +1,8 @@
-"""Compile the kernel into numba's cache (NUMBA_CACHE_DIR) while an image is built, not at a service's first event."""
+"""Compile into numba's cache (NUMBA_CACHE_DIR) while an image is built, not at a service's first event."""
 
 from __future__ import annotations
+
+import importlib.util
 
 import numpy as np
 
@@ -41,6 +43,23 @@ LOOP = LoopDefinition("any", (STREAM,), (VIEW,), (), (MODEL,))
 
 
 def main() -> None:
+    """Compile the kernel, and the learner where River is installed."""
+    fold()
+    if importlib.util.find_spec("river") is not None:
+        learn()
+
+
+def learn() -> None:
+    """Let the compiled learner learn what River learns."""
+    from river import linear_model
+
+    from headrace.engine.learning.compiled import equals_river
+
+    if not equals_river(linear_model.LogisticRegression(), (FEATURE,), Task.BINARY):
+        raise SystemExit("the compiled learner is not equal to River here")
+
+
+def fold() -> None:
     """Fold an event into a row, read it, store it, and assemble a vector of what was stored."""
     layout = Layout(VIEW)
     rows = RowSet(layout)

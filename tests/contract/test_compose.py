@@ -108,6 +108,7 @@ def test_the_image_holds_the_kernel_compiled() -> None:
         compiled = [function for function in vars(namespace).values() if hasattr(function, "signatures")]
         # Functions that others call come from numba's cache without signatures of their own.
         assert not compiled or any(function.signatures for function in compiled), module.name
+    assert headrace.engine.learning.compiled.kernel.run.signatures
 
 
 async def _health() -> tuple[int | None, str]:

@@ -47,7 +47,20 @@ def loop(tmp_path: Path) -> Path:
 
 def test_check_explains(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", str(loop)]) == 0
-    assert capsys.readouterr().out == compiler.explain(compiler.load(loop).definition)
+    output = capsys.readouterr().out
+    assert output == compiler.explain(compiler.load(loop))
+    assert "  learned     by compiled code\n" in output
+
+
+def test_check_says_why_river_learns(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loop.write_text(
+        _LOOP.replace(
+            "from river.linear_model import LogisticRegression",
+            "from river.tree import HoeffdingTreeClassifier as LogisticRegression",
+        )
+    )
+    assert run(["check", str(loop)]) == 0
+    assert "  learned     by River: HoeffdingTreeClassifier has no compiled form\n" in capsys.readouterr().out
 
 
 def test_check_names_the_mistakes(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,6 +61,7 @@ class LogLearning:
         self._versions = versions
         self._report = report
         self._stopping = stopping
+        self._is_refusal_logged = False
         self.state = self._new()
 
     def start(self, state: Learning | None, skipped: frozenset[int]) -> None:
@@ -82,6 +83,7 @@ class LogLearning:
                 self._read(message, publish=publish)
             except Unreadable as error:
                 self._refuse(WrongMessage(self._topic, message.position, message.payload, error))
+            self._log_refusal()
             self._report.status.learned += self.state.progress.examples - examples
             if publish:
                 self._versions.end_takeover(self.state)
@@ -102,6 +104,13 @@ class LogLearning:
                 self._versions.publish(self.state)
             else:
                 self._versions.store_unsent(self.state)
+
+    def _log_refusal(self) -> None:
+        """Log, once, why River learns the model, and not compiled code."""
+        refusal = self.state.refusal
+        if refusal is not None and not self._is_refusal_logged:
+            self._is_refusal_logged = True
+            _log.info("learned_by_river", model=self._model.name, reason=refusal.reason)
 
     def _refuse(self, message: WrongMessage) -> None:
         """Write a dead letter for a message that is not part of the log, and continue after it."""

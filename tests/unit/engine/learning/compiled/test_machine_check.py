@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 import pytest
-from river import linear_model, optim, preprocessing, tree
+from river import compose, linear_model, optim, preprocessing, tree
 
 from headrace.definition import Task
 from headrace.engine.learning.compiled import c_library, equals_river, learner
@@ -23,6 +23,21 @@ def test_this_machine_passes(optimizer: str) -> None:
 
 def test_text_passes() -> None:
     assert equals_river(OVER_TEXT["encoded"]() | logistic("sgd", "l2"), MIXED, Task.BINARY)
+
+
+def test_select_passes_though_it_needs_each_feature() -> None:
+    assert equals_river(compose.Select("b", "a") | logistic("adagrad", "plain"), NUMBERS, Task.BINARY)
+
+
+def test_estimator_that_diverges_passes() -> None:
+    assert equals_river(linear_model.LinearRegression(optim.SGD(0.7)), NUMBERS, Task.REGRESSION)
+    assert equals_river(linear_model.LinearRegression(optim.AdaGrad(1e200)), NUMBERS, Task.REGRESSION)
+
+
+def test_trial_needs_no_learned_state() -> None:
+    estimator = preprocessing.StandardScaler() | logistic("rmsprop", "l2")
+    estimator[-1].intercept = float("nan")
+    assert equals_river(estimator, NUMBERS, Task.BINARY)
 
 
 def test_unrecognised_estimator_does_not_pass() -> None:

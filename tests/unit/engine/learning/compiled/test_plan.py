@@ -81,6 +81,13 @@ def test_other_version_of_river_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     assert recognise(LOGISTIC(), NUMBERS, Task.BINARY) == Refusal(reason)
 
 
+def test_replaced_method_is_refused() -> None:
+    estimator = LOGISTIC()
+    estimator.learn_one = lowered
+    refusal = Refusal("LogisticRegression with another learn_one has no compiled form")
+    assert recognise(estimator, NUMBERS, Task.BINARY) == refusal
+
+
 def test_state_of_other_types_is_refused() -> None:
     scaler = preprocessing.StandardScaler._from_state(counts={"a": 3}, means={"a": 1}, vars={"a": 2.0})
     refusal = CompiledLearner.of(scaler | LOGISTIC(), NUMBERS, Task.BINARY, 3)

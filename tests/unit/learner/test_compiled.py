@@ -1,0 +1,228 @@
+"""A model learned by compiled code equals the same model learned by River in everything that it keeps."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+from river import compose, linear_model, optim, preprocessing
+
+from headrace.definition import Task
+from headrace.engine.learning import Learning, ServedQuality
+from headrace.engine.learning.compiled import Refusal
+from headrace.engine.learning.versions import version_of
+from headrace.errors import LearnerFailed
+from headrace.wire.message import Message
+from headrace.wire.tables import Kind, LogEntries, Predictions
+from headrace_learner import checkpoint
+from headrace_learner.state_hash import state_hash
+from tests.support.river_alone import is_compiled, river_alone
+from tests.unit.learner.logs import Entry, Row, definition, entries_of, message
+
+_ROW: Row = {"a": 1.0, "city": "north", "b": 1.0, "kind": "x", "c": 1.0}
+
+
+def _encoded() -> Any:
+    numbers = compose.SelectType(float) | preprocessing.StandardScaler()
+    return numbers + (compose.SelectType(str) | preprocessing.OneHotEncoder())
+
+
+def _numbers() -> Any:
+    return compose.SelectType(float) | preprocessing.MinMaxScaler()
+
+
+PIPELINES: dict[str, tuple[Task, Callable[[], Any]]] = {
+    "logistic": (Task.BINARY, lambda: _encoded() | linear_model.LogisticRegression()),
+    "adagrad": (Task.BINARY, lambda: _encoded() | linear_model.LogisticRegression(optim.AdaGrad(0.1), l2=0.01)),
+    "adam": (Task.BINARY, lambda: _numbers() | linear_model.LogisticRegression(optim.Adam(0.05), l1=0.001)),
+    "linear": (Task.REGRESSION, lambda: _encoded() | linear_model.LinearRegression(clip_gradient=2.0)),
+    "ftrl": (Task.REGRESSION, lambda: _numbers() | linear_model.LinearRegression(optim.FTRLProximal())),
+}
+
+
+def _row(rng: random.Random) -> Row:
+    row: Row = {
+        "a": rng.gauss(0.0, 1.0),
+        "city": rng.choice(["north", "south", "ü", ""]),
+        "b": rng.choice([0.0, 1.0, 1e6 * rng.random()]),
+        "kind": rng.choice("xyz"),
+        "c": rng.gauss(50.0, 0.1),
+    }
+    return {name: value for name, value in row.items() if rng.random() > 0.1}
+
+
+class Log:
+    """A random log in messages: late and absent answers, weights, questions made later, a former definition."""
+
+    def __init__(self, name: str, count: int, seed: int, waiting_bytes: int) -> None:
+        self.task, self.make = PIPELINES[name]
+        self.model = definition("m", self.task, _ROW, name, publish_examples=13, waiting_bytes=waiting_bytes)
+        rng = random.Random(seed)
+        self.rows = [_row(rng) for _ in range(count)]
+        events: list[tuple[float, int, Entry]] = []
+        for number in range(count):
+            events.append((number, number, Entry(Kind.QUESTION, number)))
+            label = rng.gauss(0.0, 3.0) if self.task is Task.REGRESSION else float(rng.random() < 0.4)
+            answer = Entry(Kind.ANSWER, number, label, rng.choice([1.0, 1.0, 4.0, 0.3]))
+            if rng.random() < 0.2:
+                answer = Entry(Kind.UNANSWERED, number)
+            events.append((number + rng.choice([0.5, 3.5, rng.expovariate(0.02)]), number, answer))
+        events.sort(key=lambda event: event[:2])
+        entries = entries_of(self.model, self.rows, [entry for *_, entry in events])
+        # The first entries of the log are gone: some answers have no question.
+        self.entries = replace(entries.take(range(3, len(entries))), made=self._made(rng, len(entries) - 3))
+        self.entries = replace(self.entries, seqs=self.entries.seqs - 3, questions=self.entries.questions - 3)
+        self.cuts = self._cuts(rng, len(self.entries))
+        self.served = [rng.random() < 0.5 for _ in range(count)]
+        self.skipped = frozenset(rng.sample(range(len(self.entries)), 3)) if len(self.entries) > 10 else frozenset()
+
+    @staticmethod
+    def _made(rng: random.Random, count: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        return np.array([rng.random() < 0.1 for _ in range(count)], np.bool_)
+
+    @staticmethod
+    def _cuts(rng: random.Random, count: int) -> list[int]:
+        cuts = [0]
+        while cuts[-1] < count:
+            cuts.append(min(count, cuts[-1] + rng.choice([1, 2, 7, 40, 200])))
+        return cuts
+
+    def messages(self) -> Iterator[Message]:
+        """Yield the messages; every fifth one is of a former definition with the same examples."""
+        former = structs.replace(self.model, learner="former")
+        for number, (start, end) in enumerate(zip(self.cuts, self.cuts[1:], strict=False)):
+            model = former if number % 5 == 4 else self.model
+            part = self.entries.take(range(start, end))
+            watermark = int(part.times[-1])
+            yield message(model, part, number, examples=model.examples_hash, epoch=1, release_watermark=watermark)
+
+    def predictions(self, entries: LogEntries) -> Predictions:
+        """Return predictions that were served for some of the questions among entries."""
+        places = [
+            place for place in np.flatnonzero(entries.kinds == Kind.QUESTION) if self.served[place % len(self.served)]
+        ]
+        return Predictions(
+            [entries.ids[place] for place in places],
+            entries.times[places],
+            [b"\0" * 20] * len(places),
+            np.zeros(len(places), np.int64),
+            np.full(len(places), 0.25),
+            None,
+            np.zeros((len(places), 0)),
+            [],
+        )
+
+
+class Read:
+    """Everything that learning a log leaves behind.
+
+    At the version of number `restart` the learner stops, and goes on from a checkpoint in the middle of a message.
+    """
+
+    def __init__(self, log: Log, restart: int = -1) -> None:
+        self.found: list[Any] = []
+        self._versions, self._restart = 0, restart
+        served = ServedQuality(log.model)
+        self.state = Learning(log.model, log.make(), asked=self._asked, served=served, skipped=log.skipped)
+        for number, one in enumerate(log.messages()):
+            assert self.state.served is not None
+            self.state.served.predict(log.predictions(log.entries.take(range(log.cuts[number], log.cuts[number + 1]))))
+            while not self._is_read(one):
+                restored = checkpoint.decode(log.model, checkpoint.encode(self.state))
+                assert restored is not None
+                restored._asked, restored.skipped = self._asked, log.skipped
+                self.state = restored
+
+    def everything(self) -> list[Any]:
+        state = self.state
+        assert state.served is not None
+        dumps = (state.quality.dump(), state.waiting.dump(), state.served.dump())
+        return [*self.found, state_hash(state.estimator), *dumps, state.progress, repr(state.quality.metrics())]
+
+    def _asked(self, place: int, score: Any) -> None:
+        # River's certain scores are the integers 0 and 1.
+        self.found.append((place, float(score).hex()))
+
+    def _is_read(self, one: Message) -> bool:
+        """Read a message; return whether it was read to its end."""
+        for _ in self.state.read(one):
+            self.state.progress.published = self.state.progress.examples
+            self.found.append(version_of(self.state).SerializeToString(deterministic=True))
+            self._versions += 1
+            if self._versions == self._restart:
+                return False
+        return True
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from(sorted(PIPELINES)),
+    count=st.integers(4, 150),
+    seed=st.integers(0, 2**32),
+    waiting_bytes=st.sampled_from([2**20, 10 * 33]),
+    restart=st.integers(0, 5),
+)
+def test_compiled_code_equals_river(name: str, count: int, seed: int, waiting_bytes: int, restart: int) -> None:
+    log = Log(name, count, seed, waiting_bytes)
+    compiled = Read(log, restart)
+    with river_alone():
+        by_river = Read(log)
+    assert compiled.everything() == by_river.everything()
+    assert (is_compiled(compiled.state), is_compiled(by_river.state)) == (True, False)
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("river_first", [True, False])
+def test_either_goes_on_from_a_checkpoint_of_the_other(name: str, river_first: bool) -> None:
+    log = Log(name, 120, 3, 2**20)
+    messages = list(log.messages())
+    half = len(messages) // 2
+    learning = Learning(log.model, log.make())
+    for part, by_river in ((messages[:half], river_first), (messages[half:], not river_first)):
+        with river_alone() if by_river else nullcontext():
+            for one in part:
+                list(learning.read(one))
+        assert is_compiled(learning) is not by_river
+        restored = checkpoint.decode(log.model, checkpoint.encode(learning))
+        assert restored is not None
+        learning = restored
+    with river_alone():
+        expected = Learning(log.model, log.make())
+        for one in messages:
+            list(expected.read(one))
+    assert state_hash(learning.estimator) == state_hash(expected.estimator)
+    assert learning.quality.dump() == expected.quality.dump()
+
+
+def failure(learner: AbstractContextManager[None]) -> tuple[Any, ...]:
+    """Return where and how learning fails at a number that is too large."""
+    rows: list[Row] = [{"x": value} for value in (1.0, 2.0, 1e200, 3.0)]
+    model = definition("m", Task.BINARY, rows[0])
+    log = [Entry(Kind.QUESTION, 0), *(Entry(Kind.ANSWER, number, float(number % 2)) for number in range(4))]
+    learning = Learning(model, linear_model.LogisticRegression(optim.AdaGrad()))
+    with learner, pytest.raises(LearnerFailed) as failed:
+        list(learning.read(message(model, entries_of(model, rows, log), 0)))
+    error = failed.value
+    return str(error), error.seq, error.question, error.id, error.position, learning.progress.position
+
+
+def test_failing_example_is_the_same() -> None:
+    assert failure(nullcontext()) == failure(river_alone())
+    assert failure(nullcontext())[1] == 3
+
+
+def test_pipeline_without_a_compiled_form_has_a_reason() -> None:
+    log = Log("logistic", 20, 3, 2**20)
+    learning = Learning(log.model, compose.SelectType(float) | preprocessing.RobustScaler() | log.make()[-1])
+    assert learning.refusal is None
+    for one in log.messages():
+        list(learning.read(one))
+    assert learning.refusal == Refusal("RobustScaler has no compiled form")
