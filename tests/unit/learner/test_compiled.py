@@ -206,7 +206,7 @@ def failure(learner: AbstractContextManager[None]) -> tuple[Any, ...]:
     """Return where and how learning fails at a number that is too large."""
     rows: list[Row] = [{"x": value} for value in (1.0, 2.0, 1e200, 3.0)]
     model = definition("m", Task.BINARY, rows[0])
-    log = [Entry(Kind.QUESTION, 0), *(Entry(Kind.ANSWER, number, float(number % 2)) for number in range(4))]
+    log = [Entry(Kind.QUESTION, 0), *(Entry(Kind.ANSWER, number, float(number == 2)) for number in range(4))]
     learning = Learning(model, linear_model.LogisticRegression(optim.AdaGrad()))
     with learner, pytest.raises(LearnerFailed) as failed:
         list(learning.read(message(model, entries_of(model, rows, log), 0)))

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from headrace.definition import Task
 from headrace.engine.learning.compiled import Columns
 from headrace.engine.learning.rows import Rows
 from headrace.engine.learning.steps import labels_of
 from headrace.wire.tables import LogEntries
+
+Flags = npt.NDArray[np.bool_]
 
 #: The kind of entries that are left out.
 SKIPPED = -1
@@ -26,7 +29,7 @@ class EntryLists:
         self.times: list[int] = entries.times[first:].tolist()
         self.ids = entries.ids[first:]
         self.weights: list[float] = entries.weights[first:].tolist()
-        self.asked = _asked(entries, first, former=former)
+        self.asked: list[bool] = _asked(entries, first, former=former).tolist()
         self.labels = labels_of(task, entries.labels[first:])
         self.rows = rows.of(entries, first)
         self._kinds = entries.kinds[first:]
@@ -78,10 +81,8 @@ class EntryArrays:
         yield from zip([start, *ends.tolist()], [*ends.tolist(), end], strict=True)
 
 
-def _asked(entries: LogEntries, first: int, *, former: bool) -> list[bool]:
+def _asked(entries: LogEntries, first: int, *, former: bool) -> Flags:
     """Return which questions were asked: not those that were made later, nor those in a former definition's log."""
-    mask = np.full(len(entries), not former)
-    if entries.made is not None:
-        mask &= ~entries.made
-    asked: list[bool] = mask[first:].tolist()
-    return asked
+    if former or entries.made is None:
+        return np.full(len(entries) - first, not former)
+    return ~entries.made[first:]

@@ -294,13 +294,13 @@ class Learning:
     @staticmethod
     def _close_served(served: ServedQuality, entries: EntryArrays, rows: Integers) -> None:
         """Join answers with the predictions that were served for their questions."""
-        columns = (entries.kinds, entries.times, entries.labels, entries.weights)
-        values = zip(rows.tolist(), *(column[rows].tolist() for column in columns), strict=True)
-        for row, kind, time, label, weight in values:
-            if kind == _ANSWER and entries.asked[row]:
-                served.answer(entries.ids[row], time, label, weight)
-            else:
-                served.close(entries.ids[row], time)
+        ids = entries.ids
+        counts = (entries.kinds[rows] == _ANSWER) & entries.asked[rows]
+        answers, others = rows[counts], rows[~counts]
+        columns = (entries.times, entries.labels, entries.weights)
+        served.answer_all([ids[row] for row in answers.tolist()], *(column[answers].tolist() for column in columns))
+        for row, time in zip(others.tolist(), entries.times[others].tolist(), strict=True):
+            served.close(ids[row], time)
 
     # By River -------------------------------------------------------------------------------------
 

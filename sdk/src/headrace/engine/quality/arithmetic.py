@@ -35,9 +35,17 @@ def total(start: float, values: Floats) -> float:
     return float(running(start, values)[-1])
 
 
-def weighted_mean(values: Floats, weights: Floats) -> float:
-    """Return Σ wᵢ vᵢ / Σ wᵢ, whatever the order of the rows; infinite if the sum is beyond the largest float."""
-    try:
-        return math.fsum(values * weights) / math.fsum(weights)
-    except OverflowError:
-        return math.inf
+class Weighting:
+    """Weights of rows, under which means are taken whatever the order of the rows."""
+
+    def __init__(self, weights: Floats) -> None:
+        self._weights = weights
+        self._sum = math.fsum(weights.tolist())
+
+    def mean(self, values: Floats) -> float:
+        """Return Σ wᵢ vᵢ / Σ wᵢ; infinite if the sum is beyond the largest float."""
+        try:
+            # A list is many times faster to walk through than an array.
+            return math.fsum((values * self._weights).tolist()) / self._sum
+        except OverflowError:
+            return math.inf
