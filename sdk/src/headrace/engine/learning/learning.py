@@ -23,7 +23,7 @@ from headrace.engine.learning.served_quality import ServedQuality
 from headrace.engine.learning.steps import Score, step_of
 from headrace.engine.learning.unsettled_answers import UnsettledAnswers
 from headrace.engine.learning.weights import final_step, takes_weight
-from headrace.engine.quality import Quality, quality_of
+from headrace.engine.quality import MulticlassBaseline, Quality, quality_of
 from headrace.errors import CorruptState, LearnerFailed
 from headrace.watermark import IDLE, UNKNOWN
 from headrace.wire.envelope import Envelope
@@ -262,7 +262,9 @@ class Learning:
         """Take the outcome of a part: keep the predictions of its questions, score its answers, close the others."""
         progress, kinds = self.progress, entries.kinds[start:end]
         questions, answers = (start + np.flatnonzero(kinds == kind) for kind in (_QUESTION, _ANSWER))
-        course = self._quality.baseline.follow(entries.labels[answers], entries.weights[answers])
+        baseline = self._quality.baseline
+        assert not isinstance(baseline, MulticlassBaseline), "no multiclass model has a compiled form"
+        course = baseline.follow(entries.labels[answers], entries.weights[answers])
         known = np.searchsorted(answers, questions)
         values = np.column_stack((scores[questions], course.priors[known], course.lasts[known]))
         self.waiting.add(array("q", entries.seqs[questions].tobytes()), array("d", values.tobytes()))

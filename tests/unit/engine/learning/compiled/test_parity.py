@@ -27,6 +27,7 @@ from tests.unit.engine.learning.compiled.pairs import (
     by_river,
     columns,
     compiled,
+    feature,
     plain,
 )
 from tests.unit.engine.learning.compiled.pipelines import (
@@ -202,13 +203,43 @@ def test_long_log_with_weighted_classes(optimizer: str) -> None:
     )
 
 
-def test_many_categories_make_room() -> None:
+@pytest.mark.parametrize("optimizer", ["adagrad", "ftrl"])
+def test_many_categories_make_room(optimizer: str) -> None:
     entries = [
         Entry(kind, (1.0, f"c{number % 70}", None, f"{number % 50}", 0.5, None), float(number % 3 == 0))
         for number in range(300)
         for kind in (Kind.QUESTION, Kind.ANSWER)
     ]
-    check(lambda: OVER_TEXT["encoded twice"]() | logistic("adagrad", "plain"), MIXED, entries, size=90, step=90)
+    check(lambda: OVER_TEXT["encoded twice"]() | logistic(optimizer, "plain"), MIXED, entries, size=90, step=90)
+
+
+def test_texts_are_known_in_the_order_of_their_answers() -> None:
+    texts = [(None, "x"), (None, "y"), ("south", "y"), ("north", None)]
+    entries = [Entry(Kind.ANSWER, (0.5, city, None, b_x, None, None), 1.0) for city, b_x in texts]
+    check(lambda: OVER_TEXT["encoded"]() | logistic("sgd", "plain"), MIXED, entries * 2, size=9, step=9)
+
+
+def test_many_features_make_room() -> None:
+    features = tuple(feature(f"x{number}") for number in range(40))
+    random = np.random.default_rng(3)
+    rows = [[float(x) if random.random() > 0.2 else None for x in random.normal(5.0, 1.0, 40)] for _ in range(30)]
+    entries = [Entry(kind, row, float(row[0] is None)) for row in rows for kind in (Kind.QUESTION, Kind.ANSWER)]
+    check(lambda: preprocessing.MinMaxScaler() | logistic("sgd", "plain"), features, entries)
+
+
+@pytest.mark.parametrize("optimizer", ["adagrad", "ftrl"])
+def test_squares_are_powers(optimizer: str) -> None:
+    """Python's `x ** 2` differs from `x * x` in the last bit of a few numbers: here these are the gradients."""
+    numbers = np.random.default_rng(1).uniform(1.0, 2.0, 200_000).tolist()
+    gradients = [x for x in numbers if x**2 != x * x]
+    assert len(gradients) > 10
+    entries = [
+        # A new category with weight w has the gradient w / 2.
+        Entry(Kind.ANSWER, (None, f"c{number}", None, None, None, None), 1.0, 2.0 * gradient)
+        for number, gradient in enumerate(gradients)
+    ]
+    make = lambda: OVER_TEXT["encoded without zeros"]() | logistic(optimizer, "plain", intercept_lr=0.0)  # noqa: E731
+    check(make, MIXED, entries, size=200, step=200)
 
 
 def test_error_of_river_is_returned_with_its_entry() -> None:
