@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from functools import partial
 
@@ -41,6 +42,9 @@ class LearnerApp(App):
 
     async def start(self) -> None:
         """Start the threads; each waits for the broker by itself."""
+        # Freeze startup objects, so that the garbage collector does not rescan them while examples wait.
+        gc.collect()
+        gc.freeze()
         for learner in self._learners:
             learner.start()
 
