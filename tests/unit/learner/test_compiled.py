@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +17,7 @@ from msgspec import structs
 from river import compose, linear_model, optim, preprocessing
 
 from headrace.definition import Task
-from headrace.engine.learning import Learning, ServedQuality
+from headrace.engine.learning import Learning, ServedQuality, not_finite
 from headrace.engine.learning.compiled import Refusal
 from headrace.engine.learning.versions import version_of
 from headrace.errors import LearnerFailed
@@ -25,7 +26,7 @@ from headrace.wire.tables import Kind, LogEntries, Predictions
 from headrace_learner import checkpoint
 from headrace_learner.state_hash import state_hash
 from tests.support.river_alone import is_compiled, river_alone
-from tests.unit.learner.logs import Entry, Row, definition, entries_of, message
+from tests.unit.learner.logs import Entry, Row, alternating, definition, entries_of, message, messages
 
 _ROW: Row = {"a": 1.0, "city": "north", "b": 1.0, "kind": "x", "c": 1.0}
 
@@ -226,3 +227,16 @@ def test_pipeline_without_a_compiled_form_has_a_reason() -> None:
     for one in log.messages():
         list(learning.read(one))
     assert learning.refusal == Refusal("RobustScaler has no compiled form")
+
+
+@pytest.mark.parametrize("value", [2.0, 1e99, 1e200, math.inf])
+@pytest.mark.parametrize("make", [preprocessing.StandardScaler, preprocessing.MinMaxScaler])
+def test_unusable_number_is_found(make: Callable[[], Any], value: float) -> None:
+    rows: list[Row] = [{"x": 1.0}, {"x": value}, {"x": 3.0}]
+    model = definition("m", Task.BINARY, rows[0])
+    learning = Learning(model, make() | linear_model.LogisticRegression())
+    assert learning.not_finite() is None
+    for one in messages(model, rows, alternating([True, False, True]), [2]):
+        list(learning.read(one))
+        assert learning.not_finite() == not_finite(learning.estimator)
+    assert is_compiled(learning)

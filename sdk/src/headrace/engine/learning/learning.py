@@ -20,6 +20,7 @@ from headrace.engine.learning.ordered_sets import in_order
 from headrace.engine.learning.pending_predictions import Doubles, Integers, WaitingPredictions
 from headrace.engine.learning.rows import Row, Rows
 from headrace.engine.learning.served_quality import ServedQuality
+from headrace.engine.learning.soundness import LARGEST, not_finite
 from headrace.engine.learning.steps import Score, step_of
 from headrace.engine.learning.unsettled_answers import UnsettledAnswers
 from headrace.engine.learning.weights import final_step, takes_weight
@@ -137,6 +138,12 @@ class Learning:
         if isinstance(self._learner, CompiledLearner):
             self._learner.to_river()
         return self._estimator
+
+    def not_finite(self) -> str | None:
+        """Return the part of the pipeline with an unusable number: see `headrace.engine.learning.soundness`."""
+        if isinstance(self._learner, CompiledLearner) and self._learner.is_within(LARGEST):
+            return None
+        return not_finite(self.estimator)
 
     @property
     def refusal(self) -> Refusal | None:
