@@ -20,7 +20,9 @@ import numpy as np
 from river import compose, linear_model, optim, preprocessing
 
 from headrace.definition import Column, FeatureDefinition, FieldType, Task
-from headrace.engine.learning.compiled import Columns, CompiledLearner, Refusal, equals_river
+from headrace.engine.learning.columns import Columns
+from headrace.engine.learning.compiled import CompiledLearner, equals_river
+from headrace.engine.learning.refusal import Refusal
 from headrace.wire.tables import Kind
 
 NUMBERS, TEXTS = 20, 2

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from headrace.engine.learning import learning
-from headrace.engine.learning.compiled import Refusal
+from headrace.engine.learning.refusal import Refusal
 
 
 @contextmanager

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from headrace.engine.learning import Learning, learning
-from headrace.engine.learning.compiled import Columns, CompiledLearner, Prepared, Refusal
+from headrace.engine.learning.columns import Columns
+from headrace.engine.learning.compiled import CompiledLearner, Prepared
+from headrace.engine.learning.refusal import Refusal
 from headrace.engine.learning.rows import Row, Rows
 from headrace.engine.learning.steps import BinaryStep, Scored
 from headrace_learner.__main__ import main

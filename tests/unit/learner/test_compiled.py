@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -18,7 +21,7 @@ from river import compose, linear_model, optim, preprocessing
 
 from headrace.definition import Task
 from headrace.engine.learning import Learning, ServedQuality, not_finite
-from headrace.engine.learning.compiled import Refusal
+from headrace.engine.learning.refusal import Refusal
 from headrace.engine.learning.versions import version_of
 from headrace.errors import LearnerFailed
 from headrace.wire.message import Message
@@ -75,7 +78,11 @@ class Log:
             answer = Entry(Kind.ANSWER, number, label, rng.choice([1.0, 1.0, 4.0, 0.3]))
             if rng.random() < 0.2:
                 answer = Entry(Kind.UNANSWERED, number)
-            events.append((number + rng.choice([0.5, 3.5, rng.expovariate(0.02)]), number, answer))
+            known = number + rng.choice([0.5, 3.5, rng.expovariate(0.02)])
+            events.append((known, number, answer))
+            if rng.random() < 0.1:
+                # A second answer, which has no prediction any more.
+                events.append((known + rng.choice([0.1, 5.0]), number, answer))
         events.sort(key=lambda event: event[:2])
         entries = entries_of(self.model, self.rows, [entry for *_, entry in events])
         # The first entries of the log are gone: some answers have no question.
@@ -227,6 +234,20 @@ def test_pipeline_without_a_compiled_form_has_a_reason() -> None:
     for one in log.messages():
         list(learning.read(one))
     assert learning.refusal == Refusal("RobustScaler has no compiled form")
+
+
+def test_numba_is_loaded_only_for_the_linear_family() -> None:
+    code = (
+        "import sys\n"
+        "import headrace_learner.app\n"
+        "from river import tree\n"
+        "from headrace.definition import Task\n"
+        "from headrace.engine.learning.choice import learner_of\n"
+        "print(learner_of(tree.HoeffdingTreeClassifier(), (), Task.BINARY).reason, 'numba' in sys.modules)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "HoeffdingTreeClassifier has no compiled form False\n"
 
 
 @pytest.mark.parametrize("value", [2.0, 1e99, 1e200, math.inf])

@@ -174,7 +174,8 @@ def _sparse(label: LabelDefinition) -> str:
 
 def _learned(loop: LoadedLoop, model: ModelDefinition) -> str:
     """Describe what learns a model: the answer is the same, and compiled code is many times faster."""
-    from headrace.engine.learning.compiled import Refusal, recognise  # loads River and numba
+    from headrace.engine.learning.compiled import recognise  # loads River and numba
+    from headrace.engine.learning.refusal import Refusal
 
     recognised = recognise(loop.learner(model.name), model.features, model.task)
     return f"by River: {recognised.reason}" if isinstance(recognised, Refusal) else "by compiled code"

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import Task
-from headrace.engine.learning.compiled import Columns
+from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.rows import Rows
 from headrace.engine.learning.steps import labels_of
 from headrace.wire.tables import LogEntries

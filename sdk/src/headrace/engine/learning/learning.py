@@ -9,15 +9,16 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from headrace.definition import ModelDefinition
-from headrace.engine.learning.compiled import CompiledLearner, Refusal, learner_of
+from headrace.engine.learning.choice import learner_of
 from headrace.engine.learning.entries import SKIPPED, EntryArrays, EntryLists
 from headrace.engine.learning.ordered_sets import in_order
 from headrace.engine.learning.pending_predictions import Doubles, Integers, WaitingPredictions
+from headrace.engine.learning.refusal import Refusal
 from headrace.engine.learning.rows import Row, Rows
 from headrace.engine.learning.served_quality import ServedQuality
 from headrace.engine.learning.soundness import LARGEST, not_finite
@@ -31,6 +32,9 @@ from headrace.wire.envelope import Envelope
 from headrace.wire.message import Message
 from headrace.wire.position import START, Position
 from headrace.wire.tables import Kind, LogEntries, decode_log, last_sequence_of, made_for
+
+if TYPE_CHECKING:
+    from headrace.engine.learning.compiled import CompiledLearner
 
 # Plain numbers compare faster, and they are compared for each run.
 _QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
@@ -115,7 +119,8 @@ class Learning:
     ) -> None:
         self.model = model
         self._estimator = in_order(estimator)
-        self._learner: CompiledLearner | Refusal | None = None
+        self._compiled: CompiledLearner | None = None
+        self._refusal: Refusal | None = None
         self.progress = progress or Progress()
         self._quality = quality or quality_of(model)
         self._rows = Rows(model)
@@ -135,20 +140,20 @@ class Learning:
     @property
     def estimator(self) -> Any:
         """The River pipeline, with everything learned so far."""
-        if isinstance(self._learner, CompiledLearner):
-            self._learner.to_river()
+        if self._compiled is not None:
+            self._compiled.to_river()
         return self._estimator
 
     def not_finite(self) -> str | None:
         """Return the part of the pipeline with an unusable number: see `headrace.engine.learning.soundness`."""
-        if isinstance(self._learner, CompiledLearner) and self._learner.is_within(LARGEST):
+        if self._compiled is not None and self._compiled.is_within(LARGEST):
             return None
         return not_finite(self.estimator)
 
     @property
     def refusal(self) -> Refusal | None:
         """The reason why River learns, and not compiled code; None before the first entry, too."""
-        return self._learner if isinstance(self._learner, Refusal) else None
+        return self._refusal
 
     @property
     def whole(self) -> bool:
@@ -234,10 +239,14 @@ class Learning:
 
     def _compiled_learner(self) -> CompiledLearner | None:
         """Return the compiled learner, if the estimator has one; the first call takes the time to load its code."""
-        if self._learner is None:
+        if self._compiled is None and self._refusal is None:
             model = self.model
-            self._learner = learner_of(self._estimator, model.features, model.task, self.progress.examples)
-        return None if isinstance(self._learner, Refusal) else self._learner
+            chosen = learner_of(self._estimator, model.features, model.task, self.progress.examples)
+            if isinstance(chosen, Refusal):
+                self._refusal = chosen
+            else:
+                self._compiled = chosen
+        return self._compiled
 
     def _read_compiled(self, learner: CompiledLearner, entries: EntryArrays) -> Iterator[None]:
         """Ask and learn entries in order; stop at each version that is due."""

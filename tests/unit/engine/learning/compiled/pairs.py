@@ -11,7 +11,9 @@ import numpy as np
 from river import utils
 
 from headrace.definition import Column, FeatureDefinition, FieldType, Task
-from headrace.engine.learning.compiled import Columns, CompiledLearner, Refusal
+from headrace.engine.learning.columns import Columns
+from headrace.engine.learning.compiled import CompiledLearner
+from headrace.engine.learning.refusal import Refusal
 from headrace.wire.tables import Kind
 
 

@@ -9,7 +9,8 @@ import river
 from river import compose, linear_model, optim, preprocessing, tree
 
 from headrace.definition import Task
-from headrace.engine.learning.compiled import CompiledLearner, Recognised, Refusal, recognise
+from headrace.engine.learning.compiled import CompiledLearner, Recognised, recognise
+from headrace.engine.learning.refusal import Refusal
 from tests.unit.engine.learning.compiled.pairs import MIXED, NUMBERS
 
 LOGISTIC = linear_model.LogisticRegression

@@ -1,18 +1,15 @@
-"""Linear models learned by compiled code, equal to River's to the last bit; internal."""
+"""Linear models learned by compiled code, equal to River's to the last bit; internal. Importing it loads numba."""
 
-from headrace.engine.learning.compiled.learner import Columns, CompiledLearner, Prepared, Run
-from headrace.engine.learning.compiled.machine_check import equals_river, learner_of
-from headrace.engine.learning.compiled.plan import Plan, Recognised, Refusal, recognise
+from headrace.engine.learning.compiled.learner import CompiledLearner, Prepared, Run
+from headrace.engine.learning.compiled.machine_check import equals_river
+from headrace.engine.learning.compiled.plan import Plan, Recognised, recognise
 
 __all__ = [
-    "Columns",
     "CompiledLearner",
     "Plan",
     "Prepared",
     "Recognised",
-    "Refusal",
     "Run",
     "equals_river",
-    "learner_of",
     "recognise",
 ]

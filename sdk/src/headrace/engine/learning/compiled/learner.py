@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,41 +12,15 @@ import numpy.typing as npt
 
 from headrace.definition import FeatureDefinition, FieldType, Task
 from headrace.engine.export import present
+from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.compiled.c_library import addresses
 from headrace.engine.learning.compiled.kernel import LOG, Doubles, Entries, run
-from headrace.engine.learning.compiled.plan import Recognised, Refusal, recognise
+from headrace.engine.learning.compiled.plan import Recognised, recognise
 from headrace.engine.learning.compiled.state import LearnedState, program_of
-from headrace.wire.tables import Categories, Kind, Numbers
+from headrace.engine.learning.refusal import Refusal
+from headrace.wire.tables import Kind
 
 _QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The entries of a message, as a compiled learner reads them.
-
-    Attributes
-    ----------
-    kinds
-        int8[n]: questions and answers; entries of any other kind are passed over.
-    numbers
-        float64[n, numbers]: NaN where missing.
-    categories
-        The columns of text: None or empty where missing.
-    labels
-        float64[n]: of answers.
-    weights
-        float64[n]: of answers.
-    """
-
-    kinds: npt.NDArray[np.int8]
-    numbers: Numbers
-    categories: Categories
-    labels: Doubles
-    weights: Doubles
-
-    def __len__(self) -> int:
-        return len(self.kinds)
 
 
 class Prepared(NamedTuple):

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from headrace.definition import FeatureDefinition, Task
+from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.compiled.kernel import LOG, Doubles
-from headrace.engine.learning.compiled.learner import Columns, CompiledLearner, River, places_of
-from headrace.engine.learning.compiled.plan import Plan, Refusal, recognise
+from headrace.engine.learning.compiled.learner import CompiledLearner, River, places_of
+from headrace.engine.learning.compiled.plan import Plan, recognise
 from headrace.engine.learning.compiled.state import LearnedState
+from headrace.engine.learning.refusal import Refusal
 from headrace.wire.tables import Kind
 
 #: Questions, each with its answer after it, that are asked and learned.
@@ -22,16 +24,6 @@ _CATEGORIES = ("north", "south", "east")
 
 # Whether a plan passed, in this process.
 _verdicts: dict[Plan, bool] = {}
-
-
-def learner_of(
-    estimator: Any, features: Sequence[FeatureDefinition], task: Task, examples: int = 0
-) -> CompiledLearner | Refusal:
-    """Return a learner that goes on from an estimator, or why River itself must learn: see `CompiledLearner.of`."""
-    learner = CompiledLearner.of(estimator, features, task, examples)
-    if isinstance(learner, CompiledLearner) and not equals_river(estimator, features, task):
-        return Refusal("The compiled form computes other last digits than River on this machine")
-    return learner
 
 
 def equals_river(estimator: Any, features: Sequence[FeatureDefinition], task: Task) -> bool:

@@ -13,24 +13,13 @@ from river import compose, linear_model, optim, preprocessing
 from headrace.definition import FeatureDefinition, FieldType, Task
 from headrace.engine.learning.compiled import kernel
 from headrace.engine.learning.compiled.kernel import Settings
+from headrace.engine.learning.refusal import Refusal
 
 #: The version of River whose arithmetic the kernel repeats.
 RIVER = "0.26.1"
 
 #: The largest integer parameter: beyond it, not every integer is a double.
 _EXACT = 2**53
-
-
-class Refusal(NamedTuple):
-    """The reason why River itself must learn an estimator.
-
-    Attributes
-    ----------
-    reason
-        A sentence for the user, without its full stop.
-    """
-
-    reason: str
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from headrace.engine.learning.compiled.kernel import (
     Program,
     State,
 )
-from headrace.engine.learning.compiled.plan import Part, Plan, Recognised, Refusal
+from headrace.engine.learning.compiled.plan import Part, Plan, Recognised
+from headrace.engine.learning.refusal import Refusal
 
 #: Keys and categories for which there is room at first.
 _ROOM = 16
