@@ -76,6 +76,17 @@ def test_no_question_is_lost_when_a_former_file_returns(tmp_path: Path, capsys: 
     capsys.readouterr()
 
 
+def test_labels_that_come_while_examples_are_made_are_learned(tmp_path: Path) -> None:
+    data, questions = tmp_path / "data", 10_000
+    with embedded.run(write(tmp_path, "shop.py"), data=data) as loop:
+        ask(loop, range(questions))
+        until(lambda: examples(loop)[1], lambda waiting: waiting == questions, seconds=60)
+    with embedded.run(write(tmp_path, "b.py", _CHANGED), data=data) as loop:
+        for start in range(0, questions, 250):
+            answer(loop, range(start, start + 250))
+        until(lambda: examples(loop), lambda found: found == (questions, 0), seconds=120)
+
+
 def test_questions_wait_again_after_a_changed_loop_has_lost_its_store(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with embedded.run(write(tmp_path, "shop.py"), data=data) as loop:

@@ -135,7 +135,9 @@ def test_what_an_owner_said_of_its_rest_ends_with_its_epoch(store: redis.Redis, 
 
     for _ in range(2):
         epoch = partitions.take_over(PARTITION).epoch
-        partitions.save(PARTITION, epoch, Progress((1, 2, -1)), reached, ids={}, oldest=0, views=[], most_ids=9)
+        partitions.save(
+            PARTITION, epoch, Progress((1, 2, -1)), reached, ids={}, oldest=0, views=[], models=[], most_ids=9
+        )
         assert said() == reached
     partitions.take_over(PARTITION)
     assert said() == Reached(by_the_next, by_the_next)
@@ -155,10 +157,12 @@ def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: re
         ids={"x": START, "old": START - 10},
         oldest=START - 5,
         views=["asked:1"],
+        models=["m"],
         most_ids=9,
     )
     second = new.take_over(PARTITION)
     assert (second.epoch, second.progress, second.seen) == (first.epoch + 1, progress, {"x": START})
+    assert second.models == {"m"}
     with pytest.raises(Fenced):
         former.save(
             PARTITION,
@@ -168,6 +172,7 @@ def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: re
             ids={"y": START},
             oldest=0,
             views=[],
+            models=[],
             most_ids=9,
         )
     with pytest.raises(Fenced):
@@ -194,12 +199,12 @@ def test_rows_from_before_a_restart_count_as_lost_and_go(store: redis.Redis) -> 
     rows.write([Write(other, {"p": row(5, epoch=2)})], "a-1", 2)
     store.hset(row_key(LOOP.name, "k", "p"), "gone:7@0", b"of a view that is gone")
     oldest_epoch = partitions.restart(
-        PARTITION, before + 7, Progress(), Position(9, 0, -1), views=["asked:1"], lost=True
+        PARTITION, before + 7, Progress(), Position(9, 0, -1), views=["asked:1"], lost=True, models=()
     )
     assert oldest_epoch == before + 8
     rows.write([Write(ROWS, {"q": row(5, oldest_epoch)})], "a-0", oldest_epoch)
     # A view that is added meanwhile does not make older rows count again.
-    partitions.restart(PARTITION, 0, Progress(), Position(9, 0, -1), views=["asked:1", "more:1"])
+    partitions.restart(PARTITION, 0, Progress(), Position(9, 0, -1), views=["asked:1", "more:1"], models=())
     assert partitions.take_over(PARTITION).oldest_epoch == oldest_epoch
     assert rows.drop_older({PARTITION: oldest_epoch, PartitionId("a", 1): 2}) == 2
     assert {rows_id: list(found) for rows_id, found in rows.load({ROWS: ["p", "q"], other: ["p"]}).items()} == {
@@ -212,7 +217,7 @@ def test_only_the_newest_ids_are_kept_where_there_are_too_many(store: redis.Redi
     partitions = PartitionStore(store, LOOP.name)
     epoch = partitions.take_over(PARTITION).epoch
     ids = {f"id{number}": START + number for number in range(5)}
-    partitions.save(PARTITION, epoch, Progress(), Reached(), ids=ids, oldest=0, views=[], most_ids=3)
+    partitions.save(PARTITION, epoch, Progress(), Reached(), ids=ids, oldest=0, views=[], models=[], most_ids=3)
     assert partitions.take_over(PARTITION).seen == {f"id{number}": START + number for number in (2, 3, 4)}
 
 
@@ -229,9 +234,18 @@ def test_decisions_are_read_from_all_partitions(store: redis.Redis) -> None:
         assert decisions.note(["call:7", "call:8", None], positions, refused)
         assert not decisions.note(["call:7", "call:8", None], positions, refused)  # judged again by the next owner
         partitions.save(
-            name, epoch, Progress(), Reached(), ids={}, oldest=0, views=[], most_ids=9, decisions=encode(decisions)
+            name,
+            epoch,
+            Progress(),
+            Reached(),
+            ids={},
+            oldest=0,
+            views=[],
+            models=[],
+            most_ids=9,
+            decisions=encode(decisions),
         )
-        partitions.save(name, epoch, Progress(), Reached(), ids={}, oldest=0, views=[], most_ids=9)
+        partitions.save(name, epoch, Progress(), Reached(), ids={}, oldest=0, views=[], models=[], most_ids=9)
         assert decode(partitions.take_over(name).decisions) == decisions
     tally = board.read(stream, "call")
     assert (tally.accepted, tally.repeats, tally.rejected, tally.late) == (2, 1, 1, 1)
@@ -303,7 +317,7 @@ def test_a_store_that_was_wiped_gives_no_epoch_out_again(store: redis.Redis) -> 
     pause.wait(0.002)
     after = (
         fences.acquire("m"),
-        partitions.restart(PARTITION, 0, Progress(), Position(9, 0, -1), views=[], lost=True),
+        partitions.restart(PARTITION, 0, Progress(), Position(9, 0, -1), views=[], models=(), lost=True),
     )
     assert after > before
     with pytest.raises(Fenced):

@@ -56,6 +56,7 @@ def save(partitions: PartitionStore, epoch: int, ids: int = 2) -> None:
         ids={f"id{n}": n for n in range(ids)},
         oldest=0,
         views=["v:1"],
+        models=["m"],
         most_ids=100,
     )
 
@@ -94,7 +95,7 @@ def test_damaged_progress_is_refused_by_its_owner_and_says_nothing_to_others(
     partitions.rebuilding([PARTITION])
     partitions.parts(PARTITION)
     # The cure that an operator applies.
-    partitions.restart(PARTITION, 0, Progress(), START, views=["v:1"], lost=True)
+    partitions.restart(PARTITION, 0, Progress(), START, views=["v:1"], models=(), lost=True)
     assert partitions.take_over(PARTITION).progress.done == START
 
 
@@ -128,7 +129,7 @@ def test_a_key_of_another_type_is_refused_by_its_name(store: redis.Redis, name: 
     partitions.rebuilding([PARTITION])
     partitions.parts(PARTITION)
     # The cure that an operator applies.
-    epoch = partitions.restart(PARTITION, 0, Progress(), Position(9, 9, -1), views=["v:1"], lost=True)
+    epoch = partitions.restart(PARTITION, 0, Progress(), Position(9, 9, -1), views=["v:1"], models=(), lost=True)
     save(partitions, epoch)
     assert partitions.rebuilding([PARTITION])
     assert partitions.take_over(PARTITION).oldest_epoch == epoch
@@ -146,7 +147,7 @@ def test_an_epoch_of_another_type_counts_as_lost(store: redis.Redis) -> None:
     assert partitions.owner_reports([PARTITION])[PARTITION] is None
     assert partitions.take_over(PARTITION).epoch > before
     make_wrong(store, EPOCH)
-    assert partitions.restart(PARTITION, before, Progress(), START, views=["v:1"]) > before
+    assert partitions.restart(PARTITION, before, Progress(), START, views=["v:1"], models=()) > before
 
 
 @pytest.mark.parametrize("name", ["state", "waiting", "ids", *Index])

@@ -192,6 +192,9 @@ CHANGES: dict[str, Callable[[Shape], Shape]] = {
 }
 
 
+#: Those of them after which the examples of a model are made again.
+REMAKING = ("view changed", "label changed")
+
 #: Those of them after which the former file can return.
 REVERSIBLE = ("view changed", "label changed", "learner changed", LEFT_OUT)
 

@@ -10,7 +10,7 @@ from random import Random
 from typing import Generic, TypeVar
 
 from tests.life.chapters import DAY, HOUR, MINUTE, Chapter, Planned, Writer
-from tests.life.loops import CHANGES, LEFT_OUT, REVERSIBLE, STREAMS, Shape
+from tests.life.loops import CHANGES, LEFT_OUT, REMAKING, REVERSIBLE, STREAMS, Shape
 
 #: The event time that has passed before the moment at which the life begins.
 HISTORY = 12 * DAY
@@ -188,7 +188,7 @@ class Plan:
         elif what.startswith("pause"):
             yield Pause(draw.uniform(0.0, 1.0) if what == "pause short" else draw.uniform(1.0, 10.0), "between files")
         elif what == "change":
-            yield self._change()
+            yield self.change()
         elif what == "change and back":
             before, changed = self._shape, draw.choice(REVERSIBLE)
             yield Change(changed, CHANGES[changed](before))
@@ -200,14 +200,6 @@ class Plan:
             yield Restart(what)
             if what == "up" and not self._adopted:
                 self._writer.skip_to(self._writer.now + DAY)
-
-    def _change(self) -> Change:
-        """Return the next change that has an effect: an absent part cannot be removed."""
-        before = self._shape
-        while self._shape == before:
-            what = self._changes.next()
-            self._shape = CHANGES[what](before)
-        return Change(what, self._shape)
 
     def _adoption(self) -> Iterator[Action]:
         """Yield day one of an adopter: history by play, then live producers that overlap it by a day."""
@@ -234,6 +226,15 @@ class Plan:
     ) -> Write:
         by_stream = {name: events[name] for name in self._draw.sample(list(events), len(events)) if events[name]}
         return Write(how, by_stream, situations or Counter(), **options)  # type: ignore[arg-type]
+
+    def change(self, what: str = "") -> Change:
+        """Return a change, by default the next one that has an effect: an absent part cannot be removed."""
+        before = self._shape
+        self._shape = CHANGES[what](before) if what else before
+        while self._shape == before:
+            what = self._changes.next()
+            self._shape = CHANGES[what](before)
+        return Change(what, self._shape)
 
     def pause(self, where: str) -> Pause:
         """Draw a pause; half of the pauses are shorter than `idle`."""
@@ -336,6 +337,17 @@ def _burst(plan: Plan, chapter: Chapter) -> Iterator[Action]:
     yield plan.write(how, chapter.events, chapter.situations + Counter({"burst": 1}))
 
 
+def _changed_between(plan: Plan, chapter: Chapter) -> Iterator[Action]:
+    """Change the file between questions and their labels, which then come while the examples are made again."""
+    asked = {name: events for name, events in chapter.events.items() if name != "outcome"}
+    yield plan.write("send", asked, chapter.situations)
+    yield plan.change(plan.choice(REMAKING))
+    labels = {"outcome": chapter.events["outcome"]}
+    first, rest = halves(labels)
+    for events in (first, *halves(rest)):
+        yield plan.write("grpc", events, Counter({"labels while examples are made": 1}))
+
+
 _DELIVERIES_BY_NAME = {
     "play": _play,
     "play halves": _play_halves,
@@ -349,6 +361,7 @@ _DELIVERIES_BY_NAME = {
     "pulsar bursts": lambda plan, chapter: _bursts("pulsar", plan, chapter),
     "own producers": _own_producers,
     "burst": _burst,
+    "changed between": _changed_between,
 }
 _DELIVERIES = tuple(_DELIVERIES_BY_NAME)
 _INTERLUDES = (

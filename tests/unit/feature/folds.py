@@ -132,7 +132,7 @@ class Partitions:
 
     def restart(
         self, partition: PartitionId, beyond: int, progress: Progress, goal: Position, views: Iterable[str],
-        models: Iterable[str] = (), lost: bool = False,
+        models: Iterable[str], lost: bool = False,
     ) -> int:  # fmt: skip
         self._world.epochs[partition] += 1
         if lost:

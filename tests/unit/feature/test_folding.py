@@ -563,7 +563,7 @@ def test_rows_from_before_a_backfill_of_a_running_loop_are_not_gone_on_with(begu
     for partition in begun:
         out = Progress(emitted=world.progress[partition].emitted)
         Partitions(world).restart(
-            partition, 0, out, Position(24, 0, -1), views=view_names(definition, partition.stream), lost=True
+            partition, 0, out, Position(24, 0, -1), views=view_names(definition, partition.stream), lost=True, models=()
         )
     live.step()
     assert not any(live.owns(partition, 1) for partition in begun)
@@ -577,7 +577,9 @@ def test_an_empty_row_is_damaged_even_after_a_backfill() -> None:
     plain, world = undisturbed(definition, events), World()
     drive(world, definition, events)
     out = Progress(emitted=world.progress[A].emitted)
-    Partitions(world).restart(A, 0, out, Position(24, 0, -1), views=view_names(definition, A.stream), lost=True)
+    Partitions(world).restart(
+        A, 0, out, Position(24, 0, -1), views=view_names(definition, A.stream), models=(), lost=True
+    )
     drive(world, definition, events)
     world.rows[RowsId("asked", 0), "p"] = b""
     fold = worker(world, definition)

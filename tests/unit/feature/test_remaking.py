@@ -28,7 +28,22 @@ from headrace_feature.example_remaker import ExampleRemaker, last_questions
 from headrace_feature.join_worker import JoinWorker
 from tests.deadline import until
 from tests.headers import header
-from tests.support.join_fakes import Claim, Counts, Log, Pairs, labels, loop, owned, take, vectors, worker
+from tests.support.join_fakes import (
+    HOUR,
+    Claim,
+    Counts,
+    Log,
+    Pairs,
+    known,
+    labels,
+    loop,
+    marks,
+    owned,
+    take,
+    vectors,
+    watermark,
+    worker,
+)
 from tests.support.kept_events import LABELS, events, labelled
 from tests.unit.history.served import TOPICS, KeptLogs, Message, Served
 
@@ -146,6 +161,68 @@ def test_they_are_logged_and_what_is_open_is_joined(tmp_path: Path) -> None:
         ("answer", "o", True),
         ("answer", "e", False),
     }
+
+
+class Gate(Made):
+    """Examples of which the last ones are made once the gate is open."""
+
+    is_open = False
+
+    def open(self) -> list[OpenQuestion] | None:
+        return super().open() if self.is_open else None
+
+
+def remaking(folder: Path, reread: int, examples: Made) -> tuple[LoopDefinition, JoinWorker, Log]:
+    """Return the join of a changed loop: its labels had been read up to an entry, and its questions are far ahead."""
+    definition, pairs, log = changed(folder)
+    pairs.state.positions["told"] = Position(1, reread, -1).to_bytes()
+    join = joining(definition, pairs, log, lambda: examples)
+    take(join, "features", watermark(definition, 1, 9 * HOUR))
+    return definition, join, log
+
+
+def finish(join: JoinWorker) -> None:
+    while join.step():
+        pass
+
+
+@pytest.mark.parametrize("batches", [[("p", "q"), ("r",), ("o",)], [("p", "q"), ("r", "o")], [("p", "q", "r", "o")]])
+def test_a_label_that_comes_meanwhile_waits_for_the_questions_left_open(
+    tmp_path: Path, batches: list[tuple[str, ...]]
+) -> None:
+    examples = Gate()
+    definition, join, log = remaking(tmp_path, 3, examples)
+    entry = 1
+    for ids in batches:
+        take(join, "told", known(entry, *((id, 5) for id in ids)))
+        entry += len(ids)
+        finish(join)
+    # The former definition's join had read the first three labels; the remaker knows them.
+    assert owned(join).position("told") == Position(1, 4, -1)
+    examples.is_open = True
+    finish(join)
+    take(join, "told", marks(9, 10 * HOUR))
+    finish(join)
+    assert ("answer", "o", True) in logged(definition, log)
+    counts = owned(join)._heartbeat
+    assert isinstance(counts, Counts)
+    assert counts.found["unmatched"] == 0
+
+
+def test_labels_after_those_read_a_second_time_are_held_back(tmp_path: Path) -> None:
+    _, join, _ = remaking(tmp_path, 3, Gate())
+    take(join, "told", known(1, ("p", 5), ("q", 5)))
+    assert not join.is_full("told")
+    # The third one is no longer kept: what follows shows that it will not come.
+    take(join, "told", known(4, ("o", 5)))
+    assert join.is_full("told")
+    assert owned(join).position("told") == Position(1, 3, -1)
+    take(join, "told", known(4, ("o", 5), ("e", 5)))  # it is delivered a second time
+    join.step()
+    assert not join.is_full("told")
+    assert owned(join).position("told") == Position(1, 5, -1)
+    finish(join)
+    assert owned(join)._state.weight.labels == len("pqoe")
 
 
 def step_for_ever(join: JoinWorker) -> None:

@@ -187,7 +187,7 @@ def test_a_rename_without_was_is_pointed_out(changed: Compare) -> None:
 
 def test_a_model_that_was_left_out_comes_back_with_its_examples(changed: Compare) -> None:
     changes = changed(('"m", on=', '"n", on='), facts=Facts(examples={"n": 9}))
-    assert changes["model n"].reason.startswith("comes back with 9 examples")
+    assert changes["model n"].reason.startswith("comes back; it had 9 examples")
 
 
 @pytest.mark.parametrize("edit", ['"o", was="n", on=', '"n", on='])

@@ -31,6 +31,7 @@ def test_every_situation_occurs_in_a_long_life(seed: int) -> None:
         "label before its event", "label with its event", "label long after", "label at the bound",
         "label 1 us beyond", "label twice", "label never", "same file twice", "burst", "history, then live",
         "Ctrl-C in a file, then all of it", "pause during a play", "stream that has not come",
+        "labels while examples are made",
     ):  # fmt: skip
         assert situations[wanted] > 0, wanted
     assert {action.how for action in actions if isinstance(action, Write)} == {"play", "send", "grpc", "pulsar"}

@@ -102,8 +102,9 @@ class Backfill:
     def _begin_partition(self, partition: PartitionId, outputs: Outputs) -> int:
         """Have a partition folded again; return the first epoch whose rows count."""
         goal, views = outputs.retained[partition].end, view_names(self._loop, partition.stream)
-        out = outputs.progress[partition]
-        return self._partitions.restart(partition, outputs.epochs[partition], out, goal, views=views, lost=True)
+        out, beyond = outputs.progress[partition], outputs.epochs[partition]
+        # Each model learns how far there are vectors, since any of them may have been left out meanwhile.
+        return self._partitions.restart(partition, beyond, out, goal, views=views, models=(), lost=True)
 
     def _join_state(self, model: ModelDefinition, outputs: Outputs) -> JoinState:
         """Return the state from which a model's join begins again."""

@@ -144,9 +144,7 @@ class _Comparison:
             *map(self._label, new.labels),
             *_removals("label", self._old.labels, new.labels, ""),
             *map(self._model, new.models),
-            *_removals(
-                "model", self._old.models, new.models, "its topics and checkpoints stay, and nothing reads them"
-            ),
+            *_removals("model", self._old.models, new.models, "its topics and checkpoints stay, so it can come back"),
         ]
 
     def _stream(self, stream: StreamDefinition) -> Change:
@@ -213,7 +211,7 @@ class _Comparison:
             problem = _rename_problem("model", model, self._old.models)
             hint = _hint(model, self._old.models, self._new.models, _same_model)
             known = _examples(self._facts.examples.get(model.name))
-            returns = f"comes back with {known}; what was asked meanwhile is made from the kept events"
+            returns = f"comes back; it had {known}, and those that it lacks are made from the kept events"
             reason = returns if known else "learns from its first question on"
             return Change("model", model.title, Outcome.NEW, f"{reason}{hint}", problem)
         was = _former_title(before, model)

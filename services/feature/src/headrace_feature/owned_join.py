@@ -13,7 +13,7 @@ from headrace.runtime.pulsar.messages import WrongMessage
 from headrace.runtime.redis.pairs import FormerRead, JoinState, PairStore
 from headrace.runtime.redis.status import Heartbeat, JoinStatus
 from headrace.watermark import IDLE, UNKNOWN
-from headrace.wire.position import Position
+from headrace.wire.position import START, Position
 from headrace.wording import FIRST_TIME
 from headrace_feature.entry_codec import EntryEncoder
 from headrace_feature.features_topic import ArrivedVector, FeaturesTopic
@@ -80,6 +80,9 @@ class OwnedJoin:
         self._has_more = False
         self._decided_watermarks: Watermarks | None = None
         self._remade: RemadeExamples | None = None
+        # Messages of label topics that wait until the earlier ones have been read a second time.
+        self._held: dict[str, Batch] = {}
+        self._was_remaking = False
 
     @property
     def _state(self) -> JoinState:
@@ -92,6 +95,7 @@ class OwnedJoin:
             # An earlier owner may have written some of them.
             earlier = self._log.content().written
             self._remade = RemadeExamples(remake(self._state.remake_until), earlier, self.model)
+            self._was_remaking = True
             # The log may have been reported idle under the former definition; under this one it is not.
             self._journal.publish(UNKNOWN, UNKNOWN)
             _log.info("remaking_examples", model=self.model.name, written=len(earlier))
@@ -120,15 +124,34 @@ class OwnedJoin:
 
     def accept(self, topic: str, batch: Batch) -> None:
         """Accept messages of a source."""
-        source = self._topics[topic]
+        source, position = self._topics[topic], batch.positions[-1]
         if isinstance(source, FeaturesTopic):
             self._vectors += source.read(batch, self._refuse_message)
             self._state.missed |= source.missed
         else:
+            batch, position = self._hold(topic, batch)
             self._outcomes += source.read(batch, self._marks.read)
         # Mark dirty before moving the position, so that the ack thread never acknowledges unsaved work.
         self._journal.is_dirty = True
-        source.position = batch.positions[-1]
+        source.position = position
+
+    def _hold(self, topic: str, batch: Batch) -> tuple[Batch, Position]:
+        """Hold back messages after those that are read a second time; return the others, and the last position."""
+        if self._remade is None or not self._state.reread:
+            return batch, batch.positions[-1]
+        end = Position.from_bytes(self._state.reread.get(topic, START.to_bytes()))
+        count = sum(position <= end for position in batch.positions)
+        if count == len(batch):
+            return batch, batch.positions[-1]
+        held = self._held.get(topic, Batch())
+        self._held[topic] = held.followed_by(batch.after(held.positions[-1] if len(held) else end))
+        return batch.before(count), end
+
+    def _accept_held(self) -> None:
+        """Accept the messages that were held back."""
+        held, self._held = self._held, {}
+        for topic, batch in held.items():
+            self.accept(topic, batch)
 
     def _refuse_message(self, message: WrongMessage) -> None:
         """Write a dead letter before the position of the message is saved."""
@@ -144,7 +167,7 @@ class OwnedJoin:
 
     def is_full(self, topic: str) -> bool:
         """Return whether to pause this side: the last step left work, or the waiting entries fill their bound."""
-        if self._has_more:
+        if self._has_more or topic in self._held:
             return True  # reading on would keep what is ready in the store until nothing more arrives
         waiting = self._state.weight
         return self._fills(waiting.question_bytes if topic in self._topics.features else waiting.label_bytes)
@@ -197,6 +220,9 @@ class OwnedJoin:
         if self._journal.has_reached(self._state.reread):
             # The labels from before a change of the definition have been read again.
             self._state.reread = {}
+        if self._held and not self._state.reread:
+            self._accept_held()
+            applied |= self._apply()  # before any decision: these messages have moved the watermarks
         self._marks.release(self._topics.labels.values(), self._pairs.due)
         watermarks = self.watermarks()
         more = self._log_remade()
@@ -238,14 +264,19 @@ class OwnedJoin:
         crowded = self._fills(weight.closed_bytes)
         # While questions fill their bound, reading them pauses, so none has to wait for its place.
         placed = {Index.PLACED: IDLE if self._fills(weight.question_bytes) else watermarks.release}
-        due = {Index.OPEN: watermarks.labels, Index.LABELS: watermarks.questions}
-        due[Index.CLOSED] = IDLE if crowded else watermarks.complete
+        decisive = watermarks
+        if self._remade is not None and not self._state.reread:
+            # The remaker does not know the newest labels: they wait for the questions that it will leave open.
+            decisive = watermarks._replace(questions=UNKNOWN)
+        due = {Index.OPEN: decisive.labels, Index.LABELS: decisive.questions}
+        due[Index.CLOSED] = IDLE if crowded else decisive.complete
         places = self._pairs.before({**due, **placed}, STEP)
         ready, decided = places.pop(Index.PLACED), Decided()
         if any(places.values()):
-            self._decide_due(places, watermarks, decided, crowded)
+            self._decide_due(places, decisive, decided, crowded)
         if any(len(part) == STEP for part in places.values()):
             return True  # a later decision may have an earlier place than what would be logged
+        self._was_remaking = self._remade is not None
         if places[Index.OPEN]:
             # The questions that were just decided have a place now, too.
             ready = self._pairs.before(placed, STEP)[Index.PLACED]
@@ -261,8 +292,8 @@ class OwnedJoin:
             join.forget(names[Index.CLOSED][: len(names[Index.CLOSED]) // 2 + 1])
         self._heartbeat.count("expired", decided.expired)
         self._marks.credit(decided)
-        if not (self._state.reread or self._state.remake):
-            # Otherwise they may belong to questions that are still to be made, or to the former definition's.
+        if not (self._state.reread or self._state.remake or self._was_remaking):
+            # Otherwise they may belong to questions that are or were made, or to the former definition's.
             self._heartbeat.count("unmatched", decided.unmatched)
         self._journal.save(join.changes, [])
 

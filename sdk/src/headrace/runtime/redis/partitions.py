@@ -171,7 +171,7 @@ class PartitionStore:
         goal: Position,
         *,
         views: Iterable[str],
-        models: Iterable[str] = (),
+        models: Iterable[str],
         lost: bool = False,
     ) -> int:
         """Become the owner, to fold the whole log again without repeating outputs; return the epoch.
