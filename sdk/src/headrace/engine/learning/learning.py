@@ -311,14 +311,22 @@ class Learning:
 
     @staticmethod
     def _close_served(served: ServedQuality, entries: EntryArrays, rows: Integers) -> None:
-        """Join answers with the predictions that were served for their questions."""
-        ids = entries.ids
+        """Join answers with the predictions that were served for their questions, and forget the other questions."""
+        if not len(rows):
+            return
         counts = (entries.kinds[rows] == _ANSWER) & entries.asked[rows]
-        answers, others = rows[counts], rows[~counts]
-        columns = (entries.times, entries.labels, entries.weights)
-        served.answer_all([ids[row] for row in answers.tolist()], *(column[answers].tolist() for column in columns))
-        for row, time in zip(others.tolist(), entries.times[others].tolist(), strict=True):
-            served.close(ids[row], time)
+        ids = [entries.ids[row] for row in rows.tolist()]
+        times, labels, weights = (column[rows].tolist() for column in (entries.times, entries.labels, entries.weights))
+        # In the order of the log, because an answer may follow a question that was closed under the same id.
+        ends = [*(1 + np.flatnonzero(np.diff(counts))).tolist(), len(rows)]
+        start = 0
+        for end in ends:
+            if counts[start]:
+                served.answer_all(ids[start:end], times[start:end], labels[start:end], weights[start:end])
+            else:
+                for id, time in zip(ids[start:end], times[start:end], strict=True):
+                    served.close(id, time)
+            start = end
 
     # By River -------------------------------------------------------------------------------------
 
