@@ -114,7 +114,7 @@ def test_a_learner_that_fails_on_an_example_halts_until_it_is_skipped(tmp_path: 
     learner = servers.learner(NotedCheckpoints(tmp_path, servers.steps), make)
     with capture_logs() as logs:
         learner.run()
-    events = ["model_owned", "learned_by_river", "learner_stopped", "example_skipped", "model_owned"]
+    events = ["learned_by_river", "model_owned", "learner_stopped", "example_skipped", "model_owned"]
     assert [entry["event"] for entry in logs] == events
     assert (learner.status.state, learner.status.stopped) == ("stopped", None)
     assert learner.status.examples == 39

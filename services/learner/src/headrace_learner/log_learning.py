@@ -67,6 +67,8 @@ class LogLearning:
     def start(self, state: Learning | None, skipped: frozenset[int]) -> None:
         """Start from the state of a checkpoint, or from nothing: the log has the rest."""
         self.state = state or self._new()
+        self.state.choose()
+        self._log_refusal()
         self._versions.clear_unsent()
         self.state.skipped = skipped
         # The new checkpoint may have other positions.
@@ -83,7 +85,6 @@ class LogLearning:
                 self._read(message, publish=publish)
             except Unreadable as error:
                 self._refuse(WrongMessage(self._topic, message.position, message.payload, error))
-            self._log_refusal()
             self._report.status.learned += self.state.progress.examples - examples
             if publish:
                 self._versions.end_takeover(self.state)

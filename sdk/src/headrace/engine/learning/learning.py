@@ -152,7 +152,7 @@ class Learning:
 
     @property
     def refusal(self) -> Refusal | None:
-        """The reason why River learns, and not compiled code; None before the first entry, too."""
+        """The reason why River learns, and not compiled code; None before the choice, too."""
         return self._refusal
 
     @property
@@ -165,6 +165,19 @@ class Learning:
         """The metrics of everything learned so far."""
         self._settle()
         return self._quality
+
+    def choose(self) -> None:
+        """Choose between compiled code and River, unless this is done: loading the code takes a moment, `read` waits.
+
+        Compiling it, the first time after an installation, takes some seconds.
+        """
+        if self._compiled is None and self._refusal is None:
+            model = self.model
+            chosen = learner_of(self._estimator, model.features, model.task, self.progress.examples)
+            if isinstance(chosen, Refusal):
+                self._refusal = chosen
+            else:
+                self._compiled = chosen
 
     def read(self, message: Message) -> Iterator[None]:
         """Read one message; stop at each version that is due, so that the caller can publish it.
@@ -228,25 +241,14 @@ class Learning:
         first = self._first_new(entries)
         if first == len(entries):
             return
-        learner = self._compiled_learner()
-        if learner is not None:
+        self.choose()
+        if self._compiled is not None:
             arrays = EntryArrays(self.model.task, entries, first, self.skipped, former=former)
-            yield from self._read_compiled(learner, arrays)
+            yield from self._read_compiled(self._compiled, arrays)
         else:
             yield from self._read_by_river(EntryLists(self.model.task, entries, self._rows, first, former=former))
 
     # By compiled code -----------------------------------------------------------------------------
-
-    def _compiled_learner(self) -> CompiledLearner | None:
-        """Return the compiled learner, if the estimator has one; the first call takes the time to load its code."""
-        if self._compiled is None and self._refusal is None:
-            model = self.model
-            chosen = learner_of(self._estimator, model.features, model.task, self.progress.examples)
-            if isinstance(chosen, Refusal):
-                self._refusal = chosen
-            else:
-                self._compiled = chosen
-        return self._compiled
 
     def _read_compiled(self, learner: CompiledLearner, entries: EntryArrays) -> Iterator[None]:
         """Ask and learn entries in order; stop at each version that is due."""
