@@ -33,6 +33,10 @@ class Life:
     seconds: float = 0.0
 
 
+#: The services that differ from the usual ones.
+SLOW = {"feature": "tests.life.slow_feature"}
+
+
 @dataclass(frozen=True)
 class Settings:
     """The settings of lives: see `tests.life.world.World` and `tests.life.plan.Plan`."""
@@ -42,7 +46,7 @@ class Settings:
     compares: float = 0.35
     tolerance: Tolerance = USUAL
     environment: dict[str, str] = field(default_factory=dict)
-    services: dict[str, str] = field(default_factory=dict)
+    services: dict[str, str] = field(default_factory=lambda: dict(SLOW))
 
 
 def live(seed: int, ends: Callable[[int, float], bool], directory: Path, settings: Settings, say: Say) -> Life:

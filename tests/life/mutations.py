@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.life.life import Life, Settings, live
+from tests.life.life import SLOW, Life, Settings, live
 from tests.life.mutants import VARIABLE, feature, learner
 from tests.oracle.vectors import Tolerance
 
@@ -22,11 +22,11 @@ _FAULTS = [("feature", name) for name in feature.FAULTS] + [("learner", name) fo
 
 def lived(directory: Path, seed: int, service: str, fault: str) -> Life:
     settings = Settings(
-        patience=15.0,
+        patience=25.0,
         compares=1.0,
         tolerance=_QUIET,
         environment={VARIABLE: fault},
-        services={service: f"tests.life.mutants.{service}"} if service else {},
+        services=SLOW | ({service: f"tests.life.mutants.{service}"} if service else {}),
     )
     return live(seed, lambda actions, seconds: seconds > _SECONDS, directory / str(seed), settings, print)
 

@@ -82,6 +82,11 @@ def idle_releases_nothing() -> None:
     _with_watermarks(lambda self, marks: marks._replace(release=marks.complete))
 
 
+def labels_dropped_meanwhile() -> None:
+    """Drop labels that come while the examples of a changed model are made."""
+    OwnedJoin._decisive = lambda self, watermarks: watermarks  # type: ignore[method-assign]
+
+
 def released_without_a_word() -> None:
     """Do not record that an idle source released an example."""
     log = Join.log
@@ -113,6 +118,7 @@ FAULTS = {
         clock_expires,
         questions_watermark_expires_questions,
         idle_releases_nothing,
+        labels_dropped_meanwhile,
         released_without_a_word,
     )
 }

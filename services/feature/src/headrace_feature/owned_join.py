@@ -264,10 +264,7 @@ class OwnedJoin:
         crowded = self._fills(weight.closed_bytes)
         # While questions fill their bound, reading them pauses, so none has to wait for its place.
         placed = {Index.PLACED: IDLE if self._fills(weight.question_bytes) else watermarks.release}
-        decisive = watermarks
-        if self._remade is not None and not self._state.reread:
-            # The remaker does not know the newest labels: they wait for the questions that it will leave open.
-            decisive = watermarks._replace(questions=UNKNOWN)
+        decisive = self._decisive(watermarks)
         due = {Index.OPEN: decisive.labels, Index.LABELS: decisive.questions}
         due[Index.CLOSED] = IDLE if crowded else decisive.complete
         places = self._pairs.before({**due, **placed}, STEP)
@@ -281,6 +278,13 @@ class OwnedJoin:
             # The questions that were just decided have a place now, too.
             ready = self._pairs.before(placed, STEP)[Index.PLACED]
         return self._log_placed(ready, watermarks, decided)
+
+    def _decisive(self, watermarks: Watermarks) -> Watermarks:
+        """Return the watermarks by which waiting entries are decided."""
+        if self._remade is None or self._state.reread:
+            return watermarks
+        # The remaker does not know the newest labels: they wait for the questions that it will leave open.
+        return watermarks._replace(questions=UNKNOWN)
 
     def _decide_due(
         self, places: dict[Index, list[bytes]], watermarks: Watermarks, decided: Decided, crowded: bool
