@@ -81,8 +81,9 @@ class Log:
             known = number + rng.choice([0.5, 3.5, rng.expovariate(0.02)])
             events.append((known, number, answer))
             if rng.random() < 0.1:
-                # A second answer, which has no prediction any more.
-                events.append((known + rng.choice([0.1, 5.0]), number, answer))
+                # A second answer, a correction, which has no prediction any more.
+                correction = answer._replace(label=1.0 - label, weight=2.0)
+                events.append((known + rng.choice([0.1, 5.0]), number, correction))
         events.sort(key=lambda event: event[:2])
         entries = entries_of(self.model, self.rows, [entry for *_, entry in events])
         # The first entries of the log are gone: some answers have no question.
@@ -208,6 +209,19 @@ def test_either_goes_on_from_a_checkpoint_of_the_other(name: str, river_first: b
             list(expected.read(one))
     assert state_hash(learning.estimator) == state_hash(expected.estimator)
     assert learning.quality.dump() == expected.quality.dump()
+
+
+def test_version_comes_before_the_questions_behind_it() -> None:
+    rows: list[Row] = [{"x": float(number)} for number in range(5)]
+    model = definition("m", Task.BINARY, rows[0], publish_examples=2)
+    log = [*alternating([True, False]), *[Entry(Kind.QUESTION, number) for number in (2, 3, 4)]]
+    for learner in (nullcontext(), river_alone()):
+        with learner:
+            learning = Learning(model, linear_model.LogisticRegression())
+            places = [
+                learning.progress.next_seq for one in messages(model, rows, log, end=False) for _ in learning.read(one)
+            ]
+        assert places == [4]
 
 
 def failure(learner: AbstractContextManager[None]) -> tuple[Any, ...]:
