@@ -167,9 +167,9 @@ class Learning:
         return self._quality
 
     def choose(self) -> None:
-        """Choose between compiled code and River, unless this is done: loading the code takes a moment, `read` waits.
+        """Choose between compiled code and River, if `read` has not done so yet.
 
-        Compiling it, the first time after an installation, takes some seconds.
+        Loading the code takes a moment, and compiling it some seconds: the first time after an installation.
         """
         if self._compiled is None and self._refusal is None:
             model = self.model
