@@ -14,6 +14,8 @@ import pytest
 import redis
 
 from headrace import compiler, embedded
+from headrace.engine.kernel.partition import PartitionId
+from headrace.runtime.redis.partitions import Durability, PartitionStore
 from headrace.runtime.redis.status import StatusBoard
 from headrace.wire import compiled_loop
 from tests.brokers import Runs
@@ -49,6 +51,21 @@ def test_a_restart_after_the_end_of_a_history_waits_for_no_idle_time(shop: Shop)
     os.kill(shop.running.pids["feature-0"], signal.SIGTERM)
     shop.send("asked", [15, 25])
     assert shop.vectors(3) == {"5": 1.0, "15": 1.0, "25": 1.0}
+
+
+@pytest.mark.parametrize("shop", ["1h"], indirect=True)
+def test_an_end_taken_over_by_a_worker_that_dies_stops_nobody(shop: Shop) -> None:
+    """Everything is acknowledged, so the broker gives nobody a message that would make it the owner."""
+    shop.send("sold", [0])
+    shop.end("sold")
+    shop.send("asked", [5])
+    assert shop.vectors(1) == {"5": 1.0}
+    with redis.Redis.from_url(shop.running.redis_url) as store:
+        Durability(store, shop.running.definition.name).wait()
+        threading.Event().wait(2)  # acknowledgements follow at intervals, and nothing shows them
+        PartitionStore(store, shop.running.definition.name).take_over(PartitionId("sold", 0))
+    shop.send("asked", [15])
+    assert shop.vectors(2) == {"5": 1.0, "15": 1.0}
 
 
 def test_a_broker_and_a_store_that_go_away_for_a_while_change_no_vector(shop: Shop) -> None:

@@ -180,7 +180,12 @@ def test_a_new_owner_starts_from_what_was_saved_and_fences_the_old_one(store: re
     assert new.take_over(PARTITION).progress == progress
     nobody = PartitionId("b", 0)
     reports = new.owner_reports([PARTITION, nobody])
-    assert reports == {PARTITION: OwnerReport(first.epoch + 2, reached, Position(1, 2, -1)), nobody: None}
+    assert reports == {
+        PARTITION: OwnerReport(
+            first.epoch + 2, reached, Position(1, 2, -1), frozenset({"asked:1"}), progress.watermark, progress.ended
+        ),
+        nobody: None,
+    }
 
 
 def test_what_its_last_owner_folds_is_what_a_new_one_goes_on_with(store: redis.Redis) -> None:

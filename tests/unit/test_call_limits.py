@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from headrace.errors import Overloaded
 from headrace.runtime.grpc.call_limits import (
     CallLimits,
+    Load,
     TooManyFields,
     decoding,
     has_more_fields,
@@ -70,6 +71,30 @@ async def test_requests_beyond_the_bound_are_refused_at_once_with_a_delay() -> N
         slow.go.set()
         await asyncio.gather(*waiting)
         await stub.Score(scoring_pb2.ScoreRequest())
+
+
+async def test_what_is_refused_was_not_received() -> None:
+    async with serving(CallLimits(held=1, message_bytes=1_000)) as (stub, slow):
+        first = stub.Score(scoring_pb2.ScoreRequest())
+        await slow.entered.get()
+        error = await refusal(stub.Score(scoring_pb2.ScoreRequest(event=b"x" * 3_000_000)))
+        # The transport would have refused it as larger than the largest.
+        assert error.details() == "1 requests of 0 bytes are under way; send again later"
+        assert (await refusal(stub.ScoreStream().read())).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        slow.go.set()
+        await first
+
+
+async def test_a_request_that_waited_to_be_received_is_refused_if_there_is_no_more_room() -> None:
+    load = Load(CallLimits(held=1, receiving=1))
+    release = await load.receive()
+    waiting = asyncio.create_task(load.receive())
+    await asyncio.sleep(0)
+    with load.holding(10):
+        release()
+        with pytest.raises(Overloaded):
+            await waiting
+    (await load.receive())()
 
 
 async def test_bytes_beyond_the_bound_are_refused_and_one_large_request_is_not() -> None:

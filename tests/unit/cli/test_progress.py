@@ -49,6 +49,17 @@ def test_a_partition_without_a_watermark_holds_its_stream_back() -> None:
     assert (stream.watermark, stream.held_by) == (None, "payment-1")
 
 
+def test_a_partition_that_nobody_owns_has_its_last_watermark() -> None:
+    saved, new = PartitionStatus(watermark=HOUR), PartitionStatus()
+    (stream,) = streams_of([feature(payment_0=saved, payment_1=new)])
+    assert stream_cells(stream) == {
+        "stream": "payment",
+        "behind": "0 events",
+        "watermark": "1970-01-01T01:00:00Z by payment-0",
+        "": "idle",
+    }
+
+
 def test_a_stream_is_idle_once_all_of_it_does() -> None:
     idle, awake = PartitionStatus(owned=True, idle=True), PartitionStatus(owned=True)
     (stream,) = streams_of([feature(payment_0=idle, payment_1=PartitionStatus())])

@@ -50,6 +50,7 @@ class World:
     views: dict[PartitionId, frozenset[str]] = field(default_factory=dict)
     models: dict[PartitionId, frozenset[str]] = field(default_factory=dict)
     missed: dict[tuple[str, PartitionId], bytes] = field(default_factory=dict)
+    goals: dict[PartitionId, Position] = field(default_factory=dict)
     oldest_epochs: dict[PartitionId, int] = field(default_factory=dict)
     decisions: dict[PartitionId, bytes] = field(default_factory=dict)
     rows: dict[tuple[RowsId, str], bytes] = field(default_factory=dict)
@@ -137,14 +138,16 @@ class Partitions:
         self._world.epochs[partition] += 1
         if lost:
             self._world.oldest_epochs[partition] = self._world.epochs[partition]
-        self._world.progress[partition] = copy.copy(progress)
+        self._world.progress[partition], self._world.goals[partition] = copy.copy(progress), goal
         self._world.reached.pop(partition, None)
         self._world.seen[partition] = {}
         self._world.views[partition], self._world.models[partition] = frozenset(views), frozenset(models)
         return self._world.epochs[partition]
 
     def rebuilding(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, tuple[Position, Position]]:
-        return {}
+        goals, progress = self._world.goals, self._world.progress
+        places = {name: (Position(*progress[name].done), goals[name]) for name in partitions if name in goals}
+        return {name: (done, goal) for name, (done, goal) in places.items() if done < goal}
 
     def owner_reports(self, partitions: Sequence[PartitionId]) -> dict[PartitionId, OwnerReport | None]:
         return {partition: self._report(partition) for partition in partitions}
@@ -154,7 +157,8 @@ class Partitions:
         if not world.epochs[partition]:
             return None
         done = Position(*world.progress.get(partition, Progress()).done)
-        return OwnerReport(world.epochs[partition], world.reached.get(partition, Reached()), done)
+        views = world.views.get(partition, frozenset())
+        return OwnerReport(world.epochs[partition], world.reached.get(partition, Reached()), done, views)
 
 
 class Rows:

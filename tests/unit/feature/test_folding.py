@@ -241,6 +241,59 @@ def test_a_partition_that_is_done_and_silent_holds_nobody_back_whoever_owned_it(
     assert ("m" in world.vectors) is not waits
 
 
+@pytest.mark.parametrize("reports_idle", [False, True])
+def test_a_partition_whose_owner_lacks_a_view_is_waited_for(reports_idle: bool) -> None:
+    """A changed view is folded from the beginning by the partition's next owner, which may take over later."""
+    world, definition = World(), loop()
+    of_b = [view for view in definition.views if view.stream == B.stream]
+    assert of_b
+    before = msgspec.structs.replace(definition, views=tuple(v for v in definition.views if v not in of_b), models=())
+    former, log = worker(world, before), [(0, Event("b", "0", START, "p", 1.0))]
+    former.take_over(A)
+    former.take_over(B)
+    feed(former, A, [], ENDED)
+    feed(former, B, log)
+    former.note_silence(B, Position(0, 0, -1))
+    finish(former)
+    world.reached[B] = Reached(ENDED, ENDED) if reports_idle else Reached(START, START)
+    fold = silent(world, definition, [Position(0, 0, -1), Position(0, 0, -1)])
+    fold.note_end(B, Position(0, 0, -1))
+    fold.step()
+    assert not fold.is_idle(B)
+    assert "m" not in world.vectors
+    assert fold.take_over(B).position == LOG_START
+    feed(fold, B, log, ENDED)
+    finish(fold)
+    assert "m" in world.vectors
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_an_end_of_history_that_others_followed_ends_nothing(is_changed: bool) -> None:
+    """A log that is read again, or that has grown unread, holds ends with events behind them."""
+    world, definition = World(), loop()
+    before = msgspec.structs.replace(definition, views=tuple(v for v in definition.views if v.stream != B.stream))
+    first, second = Event("b", "0", START, "p", 1.0), Event("b", "2", START + SECOND, "p", 1.0)
+    former = worker(world, msgspec.structs.replace(before, models=()) if is_changed else definition)
+    former.take_over(A)
+    former.take_over(B)
+    feed(former, A, [], ENDED)
+    if is_changed:
+        feed(former, B, [(0, first), (2, second)], ENDED)
+    finish(former)
+    fold = worker(world, definition)
+    fold.take_over(A)
+    assert fold.take_over(B).position == LOG_START
+    if not is_changed:
+        fold.note_end(B, Position(2, 0, -1))
+    feed(fold, A, [(10, Event("a", "new", START + 60 * SECOND, "p", 1.0))], ENDED)
+    feed(fold, B, [(0, first)], ENDED)
+    finish(fold)
+    assert "m" not in world.vectors
+    feed(fold, B, [(2, second)], ENDED)
+    finish(fold)
+    assert "m" in world.vectors
+
+
 def two_workers_at_rest(world: World, definition: LoopDefinition) -> tuple[FoldWorker, FoldWorker]:
     """Return the owner of a and the owner of b; each has read one event at position 0, and its partition is idle."""
     ours, theirs = worker(world, definition), worker(world, definition)

@@ -69,7 +69,8 @@ def _add(stream: StreamProgress, name: str, partition: PartitionStatus) -> None:
     if not partition.owned:
         if partition.unread:
             stream.unowned.append(name)
-        return
+        if partition.watermark is None:
+            return
     if not stream.held_by or _before(partition.watermark, stream.watermark):
         stream.watermark, stream.held_by = partition.watermark, name
 

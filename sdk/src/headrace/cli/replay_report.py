@@ -179,7 +179,7 @@ def _notes(counts: Counts, selected: bool) -> Iterator[str]:
         examples = counted(counts.examples_left_out, "example")
         yield f"{examples} of a forecast, made again from the kept events: not compared, as the log names no entity"
     if counts.foreign:
-        yield f"{counts.foreign:,} messages are of another definition of the model: passed over"
+        yield f"not compared: {counted(counts.foreign, 'message')} that another definition of the model made"
 
 
 def _value(value: float | str | None) -> str:

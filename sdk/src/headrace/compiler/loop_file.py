@@ -169,6 +169,8 @@ def _mistake_of(error: BaseException, place: Place) -> DefinitionError:
             searched = error.obj if isinstance(error.obj, ModuleType | type) else type(error.obj)
             names = [name for name in dir(searched) if not name.startswith("_")]
             return mistake(place, "attribute", message, instead_of(str(error.name), names, "attributes"))
+        case TypeError() if missing := _missing_arguments(message):
+            return mistake(place, "call", f"{missing[0]} needs {', '.join(missing[1:])}", "Add what is missing.")
         case TypeError():
             cure = _similar_argument(message) or "Check the names, number and types of the arguments."
             return mistake(place, "call", message, cure)
@@ -193,6 +195,12 @@ def _similar_import(message: str) -> str:
         return "Check the names that this line imports."
     names = getattr(module, "__all__", None) or [name for name in dir(module) if not name.startswith("_")]
     return instead_of(match[1], names, "names")
+
+
+def _missing_arguments(message: str) -> list[str]:
+    """Return the class of headrace's own that was called, then what it was not given; empty for any other error."""
+    match = re.fullmatch(r"(\w+)\.\w+\(\) missing \d+ required .*arguments?: (.+)", message)
+    return [match[1], *re.findall(r"'(\w+)'", match[2])] if match and hasattr(declare, match[1]) else []
 
 
 def _similar_argument(message: str) -> str:

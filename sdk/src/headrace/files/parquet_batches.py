@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.files.parquet_chunks import Chunk
+from headrace.files.parquet_footer import row_groups
 from headrace.files.rows import broken
 
 #: The most bytes that the values of a batch may have.
@@ -73,8 +74,8 @@ class Batches:
         """
         places = self._places(columns)
         try:
-            for group in range(self._metadata.num_row_groups):
-                chunks = self._chunks(group, places)
+            for group, found in enumerate(row_groups(self._file, self._metadata.num_columns)):
+                chunks = [Chunk(self._file, self._metadata.schema.column(place), found[place]) for place in places]
                 self._choose(chunks, group, rows)
                 size = _BATCH_BYTES // max(1, sum(chunk.row_bytes(limit) for chunk in chunks))
                 reader = self._reader_with([chunk.path for chunk in chunks if chunk.as_dictionary])
@@ -90,10 +91,6 @@ class Batches:
         paths = [self._metadata.schema.column(place).path for place in range(self._metadata.num_columns)]
         wanted = set(columns)
         return [place for place, path in enumerate(paths) if wanted & _names(path)]
-
-    def _chunks(self, group: int, places: Sequence[int]) -> list[Chunk]:
-        schema, chunks = self._metadata.schema, self._metadata.row_group(group)
-        return [Chunk(self._file, schema.column(place), chunks.column(place)) for place in places]
 
     def _choose(self, chunks: list[Chunk], group: int, rows: int) -> None:
         """Choose the chunks that are read as dictionaries: those whose values could exceed a batch if repeated."""

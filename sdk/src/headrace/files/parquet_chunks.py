@@ -6,6 +6,7 @@ from typing import IO
 
 import pyarrow.parquet as pq
 
+from headrace.files.parquet_footer import ChunkPages
 from headrace.files.parquet_pages import Page, pages
 
 #: Encodings of pages that refer to a dictionary; the one that shortens a text by the beginning of the text before.
@@ -40,18 +41,15 @@ class Chunk:
         Its pages have no valid headers.
     """
 
-    def __init__(self, file: IO[bytes], column: pq.ColumnSchema, metadata: pq.ColumnChunkMetaData) -> None:
+    def __init__(self, file: IO[bytes], column: pq.ColumnSchema, found: ChunkPages) -> None:
         self.path: str = column.path
         self.as_dictionary = False
         self.only_dictionary = True
         self.begins_with_dictionary = False
         self.longest_plain = 0
-        self._repeated_values = metadata.num_values if column.max_repetition_level else 0
+        self._repeated_values = found.values if column.max_repetition_level else 0
         self._dictionary = self._largest_page = self._plain = self._data_pages = 0
-        start = metadata.data_page_offset
-        if metadata.has_dictionary_page and 0 < metadata.dictionary_page_offset < start:
-            start = metadata.dictionary_page_offset
-        for page in pages(file, start, metadata.total_compressed_size, metadata.num_values):
+        for page in pages(file, found.start, found.length, found.values):
             self._add(page)
         self.longest = max(self.longest_plain, self._dictionary)
         if column.physical_type != "BYTE_ARRAY":

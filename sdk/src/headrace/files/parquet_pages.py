@@ -1,28 +1,21 @@
-"""Headers of Parquet's pages: what a page unpacks to, before anything is unpacked (Thrift's compact protocol)."""
+"""Headers of Parquet's pages: what a page unpacks to, before anything is unpacked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
+from headrace.files.thrift import I32, Shape, read_structure
+
 #: Kinds of pages.
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 #: Fields of a page's header, and of the headers within it.
 _KIND, _UNPACKED, _PACKED, _V1, _OF_DICTIONARY, _V2 = 1, 2, 3, 5, 7, 8
 _VALUES = 1
-_ENCODING_FIELD = {_V1: 2, _V2: 4}
+_ENCODING_FIELD = {_V1: 2, _OF_DICTIONARY: 2, _V2: 4}
 _HEADER_OF = {_DATA: _V1, _DICTIONARY: _OF_DICTIONARY, _DATA_V2: _V2}
-#: Types of Thrift's compact protocol, and the bytes of those with a fixed size.
-_STOP, _TRUE, _FALSE, _BINARY, _LIST, _SET, _STRUCT = 0, 1, 2, 8, 9, 10, 12
-_FIXED = {3: 1, 7: 8}
-_INTEGERS = (4, 5, 6)
-#: The most bytes of an integer, and the deepest structure; a header of Parquet has three levels.
-_MAX_VARINT = 10
-#: The most bytes of a text; a longer one ends beyond its page.
-_MAX_TEXT = 2**31
-_MAX_DEPTH = 8
-#: A list's length that does not fit into its first byte.
-_LONG_LIST = 15
+_INNER: dict[int, Shape] = {place: {_VALUES: I32, encoding: I32} for place, encoding in _ENCODING_FIELD.items()}
+_HEADER: Shape = {_KIND: I32, _UNPACKED: I32, _PACKED: I32, **_INNER}
 
 
 class Page(NamedTuple):
@@ -57,10 +50,9 @@ def pages(file: IO[bytes], start: int, length: int, values: int) -> Iterator[Pag
     end, at, seen = start + length, start, 0
     while seen < values and at < end:
         file.seek(at)
-        header = _struct(file, 0)
-        sizes = header.get(_UNPACKED), header.get(_PACKED)
+        header = read_structure(file, _HEADER)
         kind = header.get(_KIND)
-        if not all(isinstance(size, int) and size >= 0 for size in sizes):
+        if min(header.get(_UNPACKED, -1), header.get(_PACKED, -1)) < 0:
             raise ValueError(f"a page without a size at byte {at:,}")
         at = file.tell() + header[_PACKED]
         if kind not in _HEADER_OF:
@@ -71,71 +63,8 @@ def pages(file: IO[bytes], start: int, length: int, values: int) -> Iterator[Pag
 
 
 def _page(header: dict[int, Any], place: int) -> Page:
-    inner = header.get(place)
-    if not isinstance(inner, dict):
-        raise ValueError("a page without its kind of header")
-    values, encoding = inner.get(_VALUES), inner.get(_ENCODING_FIELD.get(place, 0), 0)
-    if not isinstance(values, int) or values < 0 or not isinstance(encoding, int):
+    inner = header.get(place, {})
+    values, encoding = inner.get(_VALUES, -1), inner.get(_ENCODING_FIELD[place], 0)
+    if values < 0:
         raise ValueError("a page without a number of values")
     return Page(place == _OF_DICTIONARY, encoding, values, header[_UNPACKED])
-
-
-def _struct(file: IO[bytes], depth: int) -> dict[int, Any]:
-    """Read a structure: its integers and structures by the number of the field; other values are skipped."""
-    if depth > _MAX_DEPTH:
-        raise ValueError("a page's header with too many levels")
-    fields: dict[int, Any] = {}
-    number = 0
-    while kind := (first := _byte(file)) & 0x0F:
-        number = number + (first >> 4) if first >> 4 else _integer(file)
-        fields[number] = kind == _TRUE if kind in (_TRUE, _FALSE) else _value(file, kind, depth)
-    return fields
-
-
-def _value(file: IO[bytes], kind: int, depth: int) -> Any:
-    if kind in _INTEGERS:
-        return _integer(file)
-    if kind == _STRUCT:
-        return _struct(file, depth + 1)
-    if kind == _BINARY:
-        file.seek(min(_varint(file), _MAX_TEXT), 1)
-    elif kind in _FIXED:
-        file.seek(_FIXED[kind], 1)
-    elif kind in (_LIST, _SET):
-        _skip_list(file, depth)
-    else:
-        raise ValueError(f"a page's header with type {kind}")
-    return None
-
-
-def _skip_list(file: IO[bytes], depth: int) -> None:
-    first = _byte(file)
-    count = first >> 4 if first >> 4 < _LONG_LIST else _varint(file)
-    kind = first & 0x0F
-    for _ in range(count):
-        if kind in (_TRUE, _FALSE):
-            _byte(file)
-        else:
-            _value(file, kind, depth + 1)
-
-
-def _integer(file: IO[bytes]) -> int:
-    number = _varint(file)
-    return (number >> 1) ^ -(number & 1)
-
-
-def _varint(file: IO[bytes]) -> int:
-    number = 0
-    for place in range(_MAX_VARINT):
-        byte = _byte(file)
-        number |= (byte & 0x7F) << (7 * place)
-        if byte < 0x80:
-            return number
-    raise ValueError("a page's header with an integer of more than ten bytes")
-
-
-def _byte(file: IO[bytes]) -> int:
-    byte = file.read(1)
-    if not byte:
-        raise ValueError("a page's header that ends with the file")
-    return byte[0]

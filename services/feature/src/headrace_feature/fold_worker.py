@@ -84,7 +84,7 @@ class FoldWorker:
         self._dead_letters = dead_letters
         self._heartbeat = heartbeat
         self._clock = clock
-        self._others = OtherPartitions(partitions)
+        self._others = OtherPartitions(partitions, lambda partition: self._ownership.views(partition))
         self._first_epochs = FirstEpochs(durable)
         self._ownership = Ownership(fold, partitions, outputs, self._others, first_epochs=self._first_epochs, wake=wake)
         self._rows = RowMemory(fold, rows, self._ownership, heartbeat, max_rows=max_rows, max_bytes=max_bytes)
@@ -165,11 +165,13 @@ class FoldWorker:
             owned.state.become_idle()
 
     def note_end(self, partition: PartitionId, end: Position) -> None:
-        """Note the end of the log: what an earlier owner reported as idle or ended still is, if nothing follows it."""
+        """Note the end of the log: what is reported as idle or ended counts only if nothing follows it there."""
         owned = self._ownership.partitions.get(partition)
         if owned is None:
             self._others.note_end(partition, end)
-        elif _is_read_to(owned.state, end):
+            return
+        owned.state.expect((end.ledger, end.entry))
+        if _is_read_to(owned.state, end):
             owned.state.stay_ended()
 
     def is_idle(self, partition: PartitionId) -> bool:
@@ -178,10 +180,8 @@ class FoldWorker:
         if owned is None:
             return self._others.is_idle(partition)
         state, saved = owned.state, owned.saved
-        is_saved = saved is not None and saved[1:] == (
-            Reached(state.release_watermark, state.release_watermark),
-            state.progress.done,
-        )
+        reached = Reached(state.release_watermark, state.release_watermark)
+        is_saved = saved is not None and saved.reached == reached and saved.done == state.progress.done
         return is_saved and not state.backlog and state.release_watermark >= IDLE
 
     def is_full(self, partition: PartitionId, bound: int) -> bool:

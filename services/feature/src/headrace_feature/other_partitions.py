@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,10 +40,17 @@ class _OtherPartition:
 
 
 class OtherPartitions:
-    """What a worker knows about the partitions that it does not own."""
+    """What a worker knows about the partitions that it does not own.
 
-    def __init__(self, store: PartitionStore) -> None:
+    Parameters
+    ----------
+    views
+        Returns the views of the loop that fold a partition.
+    """
+
+    def __init__(self, store: PartitionStore, views: Callable[[PartitionId], frozenset[str]]) -> None:
         self._store = store
+        self._views = views
         self._partitions: dict[PartitionId, _OtherPartition] = {}
 
     def forget(self, partition: PartitionId) -> None:
@@ -78,7 +86,7 @@ class OtherPartitions:
 
     def is_silent(self, partition: PartitionId, report: OwnerReport | None) -> bool:
         """Return whether a partition has been silent for long, with every event done."""
-        look = self._other(partition).silence
+        look, report = self._other(partition).silence, self._usable(partition, report)
         if look is None or report != look.report:
             return False
         done = START if report is None else report.done
@@ -91,7 +99,7 @@ class OtherPartitions:
         owner that has died, so events may have arrived since. The end of the log then decides: see `note_end` and
         `note_silence`.
         """
-        other = self._other(partition)
+        other, report = self._other(partition), self._usable(partition, report)
         if not other.has_report:
             other.first_report, other.has_report = report, True
         if report is None or (report.reached.is_idle and report == other.first_report):
@@ -102,4 +110,10 @@ class OtherPartitions:
         return self._partitions.setdefault(partition, _OtherPartition())
 
     def _report(self, partition: PartitionId) -> OwnerReport | None:
-        return self._store.owner_reports([partition])[partition]
+        return self._usable(partition, self._store.owner_reports([partition])[partition])
+
+    def _usable(self, partition: PartitionId, report: OwnerReport | None) -> OwnerReport | None:
+        """Return a report; only its epoch if the owner does not fold all views, whose rows are then incomplete."""
+        if report is None or self._views(partition) <= report.views:
+            return report
+        return OwnerReport(report.epoch)

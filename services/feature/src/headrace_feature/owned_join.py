@@ -166,7 +166,10 @@ class OwnedJoin:
             source.become_idle()
 
     def is_full(self, topic: str) -> bool:
-        """Return whether to pause this side: the last step left work, or the waiting entries fill their bound."""
+        """Return whether to pause a topic: the last step left work, or what waits of its side fills its bound.
+
+        A topic whose messages are held back is paused, too.
+        """
         if self._has_more or topic in self._held:
             return True  # reading on would keep what is ready in the store until nothing more arrives
         waiting = self._state.weight

@@ -84,6 +84,8 @@ class Ownership:
         missed = {model.name: emitted for model in models if views is not None and model.name not in known}
         self._outputs.open(partition, epoch, models, missed)
         state = self._fold.own(partition, progress, ids)
+        for _, goal in self._store.rebuilding([partition]).values():
+            state.expect((goal.ledger, goal.entry))
         self.partitions[partition] = OwnedPartition(partition, state, epoch, oldest_epoch, decode_decisions(decisions))
         _log.info("partition_taken_over", partition=str(partition), epoch=epoch, done=str(progress.done))
         return Takeover(epoch, Position(*progress.done))

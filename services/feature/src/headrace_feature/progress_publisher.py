@@ -66,7 +66,9 @@ class ProgressPublisher:
     def _save(self, owned: OwnedPartition) -> None:
         """Save the progress of a partition if anything about it is new."""
         state = owned.state
-        report = OwnerReport(owned.epoch, self._fold.reached(owned.id), Position(*state.progress.done))
+        done, views = Position(*state.progress.done), self._ownership.views(owned.id)
+        reached, progress = self._fold.reached(owned.id), state.progress
+        report = OwnerReport(owned.epoch, reached, done, views, progress.watermark, progress.ended)
         # The dead letters have been flushed: a later owner does not write them again.
         last_dead_letter, owned.last_dead_letter = owned.last_dead_letter, None
         if owned.saved == report and last_dead_letter is None and not owned.has_new_decisions:
@@ -80,7 +82,7 @@ class ProgressPublisher:
             report.reached,
             ids=state.unsaved,
             oldest=oldest,
-            views=self._ownership.views(owned.id),
+            views=views,
             models=[model.name for model in state.models],
             most_ids=state.stream.ids,
             decisions=encode_decisions(owned.decisions) if owned.has_new_decisions else b"",

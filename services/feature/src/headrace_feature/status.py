@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from headrace.definition import LoopDefinition
 from headrace.engine.former import Answering
 from headrace.engine.kernel.partition import PartitionId
-from headrace.runtime.redis.partitions import PartitionStore
+from headrace.runtime.redis.partitions import OwnerReport, PartitionStore
 from headrace.runtime.redis.status import PartitionStatus, ServiceStatus
 from headrace.wire.position import START
 from headrace.wire.times import to_status
-from headrace.wording import counted
+from headrace.wording import FIRST_TIME, counted
 from headrace_feature.fold_worker import FoldWorker
 from headrace_feature.join_worker import JoinWorker
 from headrace_feature.lane import Lane
@@ -63,12 +63,17 @@ class FeatureStatus:
         reports = self._partitions.owner_reports(others) if others else {}
         statuses = {}
         for partition in self._partition_ids:
-            status = local.get(partition, PartitionStatus())
             report = reports.get(partition)
+            status = local.get(partition) or PartitionStatus(watermark=_last_watermark(report))
             done = START if report is None else report.done
             status.unread = self._unread.count(partition, None if status.owned else done, busy)
             statuses[str(partition)] = status
         return statuses
+
+
+def _last_watermark(report: OwnerReport | None) -> int | None:
+    """Return the watermark that an owner has saved; after a restart nobody owns a partition until an event comes."""
+    return None if report is None or report.watermark < FIRST_TIME else report.watermark
 
 
 def _describe_work(folder: FoldWorker | None, joiners: Sequence[JoinWorker], answering: Answering) -> str:

@@ -193,8 +193,20 @@ def test_a_standby_leaves_an_owner_at_work_alone(clock: Clock) -> None:
 def test_a_standby_leaves_a_finished_log_alone(clock: Clock) -> None:
     broker, store = Broker(silent(1)), Store(OwnerProgress(Position(1, 2, -1)))
     receive_for(standby(broker, store, clock), clock, 100)
-    assert store.asked == 1  # the store's answer holds until the log continues
+    assert store.asked == 5  # the store's answer holds for 20 seconds, or until the log continues
     assert len(broker.subscribed) == 1
+
+
+@pytest.mark.parametrize("at_first", [True, False])
+def test_an_end_that_nobody_looked_behind_is_taken_over(clock: Clock, at_first: bool) -> None:
+    """An owner may take over what is done, and die before it has looked for more: nothing is delivered again then."""
+    store = Store(OwnerProgress(Position(1, 2, -1), needs_owner=at_first))
+    consumer = standby(Broker(silent(9)), store, clock)
+    receive_for(consumer, clock, 30)
+    assert consumer.is_abandoned is at_first
+    store.progress = OwnerProgress(Position(1, 2, -1), needs_owner=not at_first)
+    receive_for(consumer, clock, 70)
+    assert consumer.is_abandoned is not at_first
 
 
 def test_a_standby_asks_no_store_about_an_empty_log(clock: Clock) -> None:

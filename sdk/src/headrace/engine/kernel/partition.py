@@ -160,6 +160,8 @@ class Partition:
     unread
         Nothing has been read since the takeover: more may have followed the end that a former owner read, so `ended`
         has no effect yet.
+    known_end
+        Ledger and entry up to which the log is known to go: an end of history before that has no effect.
     evicted
         Ids forgotten because there are too many, since `evicted` was last cleared.
     """
@@ -177,6 +179,7 @@ class Partition:
     unsaved: dict[str, int] = field(default_factory=dict)
     evicted: list[str] = field(default_factory=list)
     last: tuple[int, int, int] = (-1, -1, -1)
+    known_end: tuple[int, int] = (-1, -1)
 
     def __post_init__(self) -> None:
         # The ids and times of `seen` in the order of acceptance. Finding the first key of a dictionary that has
@@ -186,7 +189,7 @@ class Partition:
     @property
     def release_watermark(self) -> int:
         """The time up to which the loop need not wait for this partition: its watermark, `IDLE` or `ENDED`."""
-        if self.ended and not self.unread:
+        if self.ended and not self.unread and self.last[:2] >= self.known_end:
             return ENDED
         return IDLE if self.idle else self.watermark
 
@@ -296,6 +299,10 @@ class Partition:
         """Record the end of a producer's history. More events may follow, so nothing expires because of this."""
         self.ended, self.unread = True, False
         self.last = position
+
+    def expect(self, end: tuple[int, int]) -> None:
+        """Note that the log goes on at least to this ledger and entry."""
+        self.known_end = end
 
     def stay_ended(self) -> None:
         """Note that the log was empty behind what a former owner read."""

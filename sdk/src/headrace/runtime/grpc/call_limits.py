@@ -148,6 +148,9 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 #: Seconds for which a request that is being received keeps its slot.
 _RECEIVED_S = 5.0
 
+#: The share of `held_bytes` that must be free, or a call is refused before its request is received.
+_LEAST_ROOM = 1 / 16
+
 
 def _nothing() -> None:
     pass
@@ -172,9 +175,7 @@ class Load:
         Overloaded
             The server has no room for it.
         """
-        full = self._bytes and self._bytes + size > self._limits.held_bytes
-        if full or self._requests >= self._limits.held:
-            raise Overloaded(f"{self._requests:,} requests of {self._bytes:,} bytes are under way; send again later")
+        self._check(size)
         self._bytes += size
         self._requests += 1
         try:
@@ -184,11 +185,23 @@ class Load:
             self._requests -= 1
 
     async def receive(self) -> Callable[[], None]:
-        """Wait until another request may be received; return what to call once it has arrived."""
+        """Wait until another request may be received; return what to call once it has arrived.
+
+        Raises
+        ------
+        Overloaded
+            The server has no room for it.
+        """
+        self._check()
         slots = self._receiving
         if slots is None:
             return _nothing
         await slots.acquire()
+        try:
+            self._check()
+        except Overloaded:
+            slots.release()
+            raise
         pending = [slots]
 
         def release() -> None:
@@ -206,8 +219,9 @@ class Load:
         Raises
         ------
         Overloaded
-            Too many streams are open.
+            Too many streams are open, or the server has no room for a request.
         """
+        self._check()
         if self._streams >= self._limits.streams:
             raise Overloaded(f"{self._streams:,} streams are open, which is as many as may be; close some of them")
         self._streams += 1
@@ -215,6 +229,12 @@ class Load:
             yield
         finally:
             self._streams -= 1
+
+    def _check(self, size: float | None = None) -> None:
+        least = self._limits.held_bytes * _LEAST_ROOM if size is None else size
+        is_full = self._bytes and self._bytes + least > self._limits.held_bytes
+        if is_full or self._requests >= self._limits.held:
+            raise Overloaded(f"{self._requests:,} requests of {self._bytes:,} bytes are under way; send again later")
 
 
 def retry_details(message: str, seconds: float) -> bytes:

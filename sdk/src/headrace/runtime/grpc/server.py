@@ -110,7 +110,7 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if handler is None or not handler_call_details.method.startswith(("/headrace.", "/inference.")):
             return handler
         if not self.started:
-            return _refusing(handler, self._dependencies.note() or "the service starts")
+            return _refusing(handler, errors.Unavailable(self._dependencies.note() or "the service starts"))
         decode = tolerant(handler.request_deserializer)
         if limit := self._fields.get(handler_call_details.method):
             decode = decoding(decode, limit)
@@ -130,7 +130,10 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 streaming, decode, handler.response_serializer
             )
         single = handler.stream_unary or handler.unary_unary
-        release = None if handler.request_streaming else await self._load.receive()
+        try:
+            release = None if handler.request_streaming else await self._load.receive()
+        except errors.Overloaded as error:
+            return _refusing(handler, error)
 
         async def answering(request: Any, context: Any) -> Any:
             try:
@@ -167,17 +170,14 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 yield message
 
 
-def _refusing(handler: Any, reason: str) -> Any:
-    async def refuse(_request: Any, context: Any) -> None:
-        await _abort(context, errors.Unavailable(reason))
+def _refusing(handler: Any, error: errors.HeadraceError) -> Any:
+    """Return a handler that refuses the call; to gRPC it reads a stream, so no request is received for it."""
 
-    kinds = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }
-    kind = kinds[handler.request_streaming, handler.response_streaming]
+    async def refuse(_requests: Any, context: Any) -> None:
+        await _abort(context, error)
+
+    streams = handler.response_streaming
+    kind = grpc.stream_stream_rpc_method_handler if streams else grpc.stream_unary_rpc_method_handler
     return kind(refuse, handler.request_deserializer, handler.response_serializer)
 
 

@@ -29,6 +29,9 @@ _GATHER_MS = 10
 #: Number of subscriptions without a message, after which a partition without an owner is taken over without one.
 _IN_VAIN = 2
 
+#: Seconds for which the store is not asked again about a log that is done: an owner may still come and go.
+_DONE_S = 20.0
+
 
 class OwnerProgress(NamedTuple):
     """The progress of a partition's owner, whichever process it is.
@@ -41,11 +44,18 @@ class OwnerProgress(NamedTuple):
         To be compared with the previous value: it changes while an owner is at work.
     alive
         A process that reports its status says that it is the owner.
+    needs_owner
+        An owner is needed even if the log has nothing after `done`.
     """
 
     done: Position = START
     evidence: object = None
     alive: bool = False
+    needs_owner: bool = False
+
+    def is_all(self, last: Position) -> bool:
+        """Return whether this leaves nothing to do up to the last entry of a log."""
+        return not self.needs_owner and _covers(self.done, last)
 
 
 class PartitionConsumer:
@@ -90,6 +100,7 @@ class PartitionConsumer:
         self._queue = queue or max_messages
         self._owner_progress = owner_progress
         self._seen: tuple[Position, OwnerProgress] | None = None
+        self._asked_at = clock()
         self._vain_attempts = 0
         self._overtaken = False
         self._clock = clock
@@ -315,14 +326,16 @@ class PartitionConsumer:
     def _is_abandoned(self, last: Position) -> bool:
         """Return whether the log has more and no process has made progress since the previous look."""
         before = self._seen
-        if self._owner_progress is None or last.entry < 0 or (before is not None and _covers(before[1].done, last)):
-            return False  # no work to do: the store need not be asked
+        if self._owner_progress is None or last.entry < 0:
+            return False
+        if before is not None and before[1].is_all(last) and self._clock() - self._asked_at < _DONE_S:
+            return False
         try:
             progress = self._owner_progress()
         except Unavailable:
             return False
-        self._seen = last, progress
-        return before is not None and not _covers(progress.done, before[0]) and progress == before[1]
+        self._seen, self._asked_at = (last, progress), self._clock()
+        return before is not None and not progress.is_all(before[0]) and progress == before[1]
 
     def _is_behind(self, last: Position) -> bool:
         """Return whether there is a message after the last one received."""

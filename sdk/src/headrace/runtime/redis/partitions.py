@@ -14,6 +14,7 @@ from headrace.engine.kernel.partition import PartitionId, Progress, Reached
 from headrace.errors import Fenced, NewerFormat, OlderFormat, Unreadable
 from headrace.runtime.redis.connection import REMAKE, readable_replies, store_errors, typed_keys
 from headrace.runtime.redis.fences import CHECK_EPOCH, RAISE_EPOCH, Fences, fence_key, fold_work
+from headrace.watermark import ENDED, UNKNOWN
 from headrace.wire.formats import without_format
 from headrace.wire.frame import Kind, Packed, seal, unseal
 from headrace.wire.position import START, Position
@@ -104,11 +105,25 @@ class OwnerReport(NamedTuple):
         The progress that other workers may rely on.
     done
         The position up to which its rows are complete.
+    views
+        The views that it folds.
+    watermark
+        Its watermark there (µs).
+    ended
+        The history ended there, as far as its last owner had read.
     """
 
     epoch: int
     reached: Reached = Reached()
     done: Position = START
+    views: frozenset[str] = frozenset()
+    watermark: int = UNKNOWN
+    ended: bool = False
+
+    @property
+    def needs_owner(self) -> bool:
+        """Whether an owner has to look for more behind an end of history: until then nobody relies on that end."""
+        return self.ended and min(self.reached) < ENDED
 
 
 def view_names(loop: LoopDefinition, stream: str) -> frozenset[str]:
@@ -388,7 +403,8 @@ def _report(epoch: bytes | None, saved: PartitionState | None) -> OwnerReport | 
     if reached.is_idle and saved.epoch != number:
         reached = Reached()
     try:
-        return OwnerReport(number, reached, Position.from_bytes(saved.done))
+        views, watermark = frozenset(saved.views), from_wire(saved.watermark)
+        return OwnerReport(number, reached, Position.from_bytes(saved.done), views, watermark, saved.ended)
     except Unreadable:
         return OwnerReport(number)
 

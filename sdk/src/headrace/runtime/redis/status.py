@@ -82,9 +82,9 @@ class PartitionStatus(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The progress of a partition of a stream, as reported by a feature process that reads it.
 
     `owned` says whether the process owns it; then `waiting` events have been read but not folded, the oldest of
-    them for `oldest_s` seconds, `watermark` is the partition's (µs since the epoch; None: unknown), and `idle` says
-    that the loop does not wait for it. `unread` counts the messages on the topic after the last one read, or after the
-    last one done if another process owns the partition.
+    them for `oldest_s` seconds, and `idle` says that the loop does not wait for it. `unread` counts the messages on the
+    topic after the last one read, or after the last one done if another process owns the partition. `watermark` is the
+    partition's (µs since the epoch; None: unknown), or the last one that another owner saved.
     """
 
     owned: bool = False

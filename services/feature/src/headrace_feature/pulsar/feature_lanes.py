@@ -27,7 +27,7 @@ from headrace.runtime.redis.partitions import Durability, PartitionStore
 from headrace.runtime.redis.rows import RowStore
 from headrace.runtime.redis.status import Heartbeat, ServiceStatus, StatusBoard
 from headrace.watermark import IDLE
-from headrace.wire.position import START, Position
+from headrace.wire.position import Position
 from headrace.wire.topics import Topics
 from headrace_feature.example_remaker import ExampleRemaker
 from headrace_feature.fold_worker import FoldWorker
@@ -221,12 +221,13 @@ class FeatureLanes:
     def _owner_progress(self, partition: PartitionId) -> OwnerProgress:
         """Return how far a partition is folded, by whichever process owns it."""
         report = self._partitions.owner_reports([partition])[partition]
-        position = START if report is None else report.done
         with store_connection.store_errors():
             statuses = StatusBoard(self._store, self._loop.name).read()
         others = [status.partitions for status in statuses if status.instance != self._settings.instance]
         alive = any(entry.owned for partitions in others if (entry := partitions.get(str(partition))) is not None)
-        return OwnerProgress(position, report, alive)
+        if report is None:
+            return OwnerProgress(alive=alive)
+        return OwnerProgress(report.done, report, alive, report.needs_owner)
 
     def _consumer(
         self, topic: str, subscription: str, source: Any, owner_progress: Callable[[], OwnerProgress] | None = None
