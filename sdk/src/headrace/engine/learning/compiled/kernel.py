@@ -49,7 +49,7 @@ COUNTS, MEANS, VARIANCES, DEVIATIONS = range(4)
 INTERCEPT, PENALTY = range(2)
 ITERATIONS, EXAMPLES = range(2)
 
-# The key of a category that nothing has learned.
+# The code of a category that nothing has learned.
 UNKNOWN = -1
 
 
@@ -299,13 +299,12 @@ def _new_stamp(frames: Frames) -> int:
 def _put(frames: Frames, frame: int, stamp: int, key: int, value: float) -> None:
     """Set a key of a frame: one that is there already keeps its place."""
     keys, values, stamps, positions = frames.keys, frames.values, frames.stamps, frames.positions
-    if key != UNKNOWN and stamps[key] == stamp:
+    if stamps[key] == stamp:
         values[frame, positions[key]] = value
         return
     place = frames.sizes[frame]
-    if key != UNKNOWN:
-        stamps[key] = stamp
-        positions[key] = place
+    stamps[key] = stamp
+    positions[key] = place
     keys[frame, place] = key
     values[frame, place] = value
     frames.sizes[frame] = place + 1
@@ -313,7 +312,7 @@ def _put(frames: Frames, frame: int, stamp: int, key: int, value: float) -> None
 
 @compiled
 def _apply_one_hot(state: State, operation: Integers, frames: Frames) -> None:
-    """Encode a frame into another one."""
+    """Encode a frame into another one, without unknown categories: River multiplies them by a weight of 0."""
     source, target = operation[SOURCE], operation[TARGET]
     stamp = _new_stamp(frames)
     frames.sizes[target] = 0
@@ -323,7 +322,8 @@ def _apply_one_hot(state: State, operation: Integers, frames: Frames) -> None:
             _put(frames, target, stamp, state.order[zeros, place], 0.0)
     for place in range(frames.sizes[source]):
         category = int(frames.values[source, place])
-        _put(frames, target, stamp, state.category_keys[category] if category >= 0 else UNKNOWN, 1.0)
+        if category != UNKNOWN:
+            _put(frames, target, stamp, state.category_keys[category], 1.0)
 
 
 @compiled
@@ -451,8 +451,6 @@ def _sum(state: State, model: int, keys: Integers, values: Doubles, learns: bool
     total = 0.0
     for place in range(len(keys)):
         key = keys[place]
-        if key == UNKNOWN:
-            continue
         if learns and not present[model + WEIGHTS, key]:
             _create(state, model + WEIGHTS, key)
         total += numbers[model + WEIGHTS, key] * values[place]

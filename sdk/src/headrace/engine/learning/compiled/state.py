@@ -77,14 +77,13 @@ class LearnedState:
 
     def __init__(self, recognised: Recognised, names: Sequence[str], examples: int) -> None:
         self._recognised = recognised
-        self._features = len(names)
         self._names: list[str] = []
         self._keys: dict[str, int] = {}
         self._categories: list[tuple[int, str]] = []
         self._codes: dict[int, dict[str, int]] = {feature: {} for feature in recognised.plan.encoded}
         self._learned_at_load = examples
         self.arrays = _empty(recognised.plan, _ROOM, _ROOM)
-        self.frames = _frames(recognised.plan, self._features, _ROOM)
+        self.frames = _frames(recognised.plan, _ROOM)
         for name in names:
             self.key(name)
 
@@ -178,7 +177,7 @@ class LearnedState:
             present=np.hstack((arrays.present, np.zeros((tables, room), np.bool_))),
             order=np.hstack((arrays.order, np.zeros((tables, room), np.int64))),
         )
-        self.frames = _frames(self._recognised.plan, self._features, 2 * room)
+        self.frames = _frames(self._recognised.plan, 2 * room)
 
     def _add_categories(self) -> None:
         """Make room for more categories."""
@@ -349,13 +348,13 @@ def _empty(plan: Plan, keys: int, categories: int) -> State:
     )
 
 
-def _frames(plan: Plan, features: int, room: int) -> Frames:
-    # A frame also holds categories without a key, at most one for each feature.
+def _frames(plan: Plan, room: int) -> Frames:
+    """Return memory in which each key fits into each frame once."""
     return Frames(
-        keys=np.zeros((plan.frames, room + features), np.int64),
-        values=np.zeros((plan.frames, room + features)),
+        keys=np.zeros((plan.frames, room), np.int64),
+        values=np.zeros((plan.frames, room)),
         sizes=np.zeros(plan.frames, np.int64),
-        gradient=np.zeros(room + features),
+        gradient=np.zeros(room),
         positions=np.zeros(room, np.int64),
         stamps=np.zeros(room + 1, np.int64),
     )
