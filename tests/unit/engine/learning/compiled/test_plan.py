@@ -24,6 +24,8 @@ def lowered(x: Any) -> Any:
     return x
 
 
+SHARED = preprocessing.StandardScaler()
+
 REFUSED: dict[str, Any] = {
     "HoeffdingTreeClassifier": tree.HoeffdingTreeClassifier(),
     "PAClassifier": linear_model.PAClassifier(),
@@ -56,6 +58,9 @@ REFUSED: dict[str, Any] = {
     "AdaGrad(eps=0)": compose.SelectType(float) | LOGISTIC(optim.AdaGrad(eps=0)),
     "Log(weight_pos=0)": compose.SelectType(float) | LOGISTIC(loss=optim.losses.Log(weight_pos=0)),
     "LogisticRegression(l1=…) with FTRLProximal": (compose.SelectType(float) | LOGISTIC(optim.FTRLProximal(), l1=0.1)),
+    "StandardScaler in two places": compose.Pipeline(
+        compose.SelectType(float), ("first", SHARED), ("second", SHARED), ("model", LOGISTIC())
+    ),
     "A pipeline that is a step of another one": compose.Pipeline(
         ("inner", compose.SelectType(float) | preprocessing.StandardScaler()), ("model", LOGISTIC())
     ),

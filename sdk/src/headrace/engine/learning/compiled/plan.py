@@ -142,6 +142,7 @@ class _Recognition:
         self._parts: list[Part] = []
         self._pipelines: list[Any] = []
         self._encoded: set[int] = set()
+        self._seen: set[int] = set()
         self._frames = 1
         self._encoders = 0
 
@@ -182,6 +183,10 @@ class _Recognition:
         return steps
 
     def _transformed(self, step: Any, frame: _Frame) -> _Frame:
+        if id(step) in self._seen:
+            # River would learn it at each of its places.
+            _refuse(f"{type(step).__name__} in two places")
+        self._seen.add(id(step))
         _refuse_replaced(step)
         transform = _TRANSFORMERS.get(type(step))
         if transform is None:
