@@ -259,9 +259,38 @@ def test_numba_is_loaded_only_for_the_linear_family() -> None:
         "from headrace.engine.learning.choice import learner_of\n"
         "print(learner_of(tree.HoeffdingTreeClassifier(), (), Task.BINARY).reason, 'numba' in sys.modules)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], env=_environment(), capture_output=True, text=True, check=True)
     assert done.stdout == "HoeffdingTreeClassifier has no compiled form False\n"
+
+
+def _environment(**variables: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables}
+
+
+def test_river_learns_where_the_cache_of_compiled_code_cannot_be_written() -> None:
+    code = (
+        "from river.linear_model import LogisticRegression\n"
+        "from headrace.definition import Task\n"
+        "from headrace.engine.learning.choice import learner_of\n"
+        "print(learner_of(LogisticRegression(), (), Task.BINARY))\n"
+    )
+    environment = _environment(NUMBA_CACHE_DIR="/dev/null/x", NUMBA_CACHE_LOCATOR_CLASSES="UserProvidedCacheLocator")
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(
+        "Refusal(reason='Compiled code cannot be loaded: RuntimeError(\"cannot cache function"
+    )
+    assert done.stdout.endswith(" is_failure=True)\n")
+
+
+def test_river_learns_where_numba_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "headrace.engine.learning.compiled", None)
+    log = Log("logistic", 20, 3, 2**20)
+    learning = Learning(log.model, log.make())
+    for one in log.messages():
+        list(learning.read(one))
+    assert learning.refusal is not None
+    assert learning.refusal.is_failure
+    assert "ModuleNotFoundError" in learning.refusal.reason
 
 
 @pytest.mark.parametrize("value", [2.0, 1e99, 1e200, math.inf])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from headrace.errors import Fenced, Unavailable
@@ -135,6 +137,15 @@ def test_a_new_owner_uses_the_checkpoint_that_another_owner_has_saved_meanwhile(
     learner.run()
     assert ("start", parts[3].position) in servers.steps
     assert learner.status.examples == 39
+
+
+def test_compiled_code_that_cannot_be_loaded_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "headrace.engine.learning.compiled", None)
+    servers = Servers([batch(messages())])
+    with capture_logs() as logs:
+        servers.learner(NotedCheckpoints(tmp_path, servers.steps)).run()
+    assert [(entry["event"], entry["log_level"]) for entry in logs][:1] == [("learned_by_river", "warning")]
+    assert servers.versions[-1].examples == 40
 
 
 class _AwayServers(Servers):

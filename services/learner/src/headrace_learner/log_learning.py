@@ -111,7 +111,8 @@ class LogLearning:
         refusal = self.state.refusal
         if refusal is not None and not self._is_refusal_logged:
             self._is_refusal_logged = True
-            _log.info("learned_by_river", model=self._model.name, reason=refusal.reason)
+            log = _log.warning if refusal.is_failure else _log.info
+            log("learned_by_river", model=self._model.name, reason=refusal.reason)
 
     def _refuse(self, message: WrongMessage) -> None:
         """Write a dead letter for a message that is not part of the log, and continue after it."""

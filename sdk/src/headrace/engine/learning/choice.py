@@ -38,6 +38,16 @@ def learner_of(
     model = type(final_step(estimator))
     if model not in _LINEAR:
         return Refusal(f"{model.__name__} has no compiled form")
+    try:
+        return _compiled(estimator, features, task, examples)
+    except Exception as error:
+        # Numba may be missing, or unable to write its cache; River needs neither.
+        return Refusal(f"Compiled code cannot be loaded: {error!r}", is_failure=True)
+
+
+def _compiled(
+    estimator: Any, features: Sequence[FeatureDefinition], task: Task, examples: int
+) -> CompiledLearner | Refusal:
     from headrace.engine.learning.compiled import CompiledLearner, equals_river
 
     learner = CompiledLearner.of(estimator, features, task, examples)

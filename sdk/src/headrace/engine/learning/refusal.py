@@ -1,4 +1,4 @@
-"""The reason why an estimator has no compiled form."""
+"""The reason why River learns an estimator, and not compiled code."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ class Refusal(NamedTuple):
     ----------
     reason
         A sentence for the user, without its full stop.
+    is_failure
+        Whether the estimator may have a compiled form, but this process cannot load compiled code.
     """
 
     reason: str
+    is_failure: bool = False
