@@ -26,6 +26,7 @@ def test_sum_is_that_of_fsum(values: list[float]) -> None:
 def test_mean_beyond_the_largest_float_is_infinite() -> None:
     assert Weighting(np.array([1.0, 3.0])).mean(np.array([4.0, 8.0])) == 7.0
     assert Weighting(np.ones(2)).mean(np.array([1.5e308, 1.5e308])) == math.inf
+    assert Weighting(np.full(2, 1e308)).mean(np.array([1e-300, 0.5])) == math.inf
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.25, 0.3, 0.9, math.nan]), st.booleans())))

@@ -59,11 +59,17 @@ class Weighting:
 
     def __init__(self, weights: Floats) -> None:
         self._weights = weights
-        self._sum = exact_sum(weights)
+        self._sum = _sum_or_none(weights)
 
     def mean(self, values: Floats) -> float:
-        """Return Σ wᵢ vᵢ / Σ wᵢ; infinite if the sum is beyond the largest float."""
-        try:
-            return exact_sum(values * self._weights) / self._sum
-        except OverflowError:
-            return math.inf
+        """Return Σ wᵢ vᵢ / Σ wᵢ; infinite if one of the sums is beyond the largest float."""
+        weighted_sum = _sum_or_none(values * self._weights)
+        return math.inf if weighted_sum is None or self._sum is None else weighted_sum / self._sum
+
+
+def _sum_or_none(values: Floats) -> float | None:
+    """Return the sum; None if it is beyond the largest float."""
+    try:
+        return exact_sum(values)
+    except OverflowError:
+        return None
