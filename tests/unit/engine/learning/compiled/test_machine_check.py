@@ -9,7 +9,8 @@ from river import compose, linear_model, optim, preprocessing, tree
 
 from headrace.definition import Task
 from headrace.engine.learning.compiled import c_library, equals_river, learner
-from tests.unit.engine.learning.compiled.pairs import MIXED, NUMBERS, plain
+from headrace.engine.learning.ordered_sets import in_order
+from tests.unit.engine.learning.compiled.pairs import MIXED, NUMBERS, feature, plain
 from tests.unit.engine.learning.compiled.pipelines import OPTIMIZERS, OVER_TEXT, logistic
 
 
@@ -26,7 +27,10 @@ def test_text_passes() -> None:
 
 
 def test_select_passes_though_it_needs_each_feature() -> None:
-    assert equals_river(compose.Select("b", "a") | logistic("adagrad", "plain"), NUMBERS, Task.BINARY)
+    names = [f"x{number}" for number in range(12)]
+    # In Python's own order the copy that is tried would take the features in another order than the model.
+    estimator = in_order(compose.Select(*names) | logistic("adagrad", "plain"))
+    assert equals_river(estimator, tuple(map(feature, names)), Task.BINARY)
 
 
 def test_estimator_that_diverges_passes() -> None:

@@ -14,6 +14,7 @@ from headrace.engine.learning.compiled.kernel import LOG, Doubles
 from headrace.engine.learning.compiled.learner import CompiledLearner, River, places_of
 from headrace.engine.learning.compiled.plan import Plan, recognise
 from headrace.engine.learning.compiled.state import LearnedState
+from headrace.engine.learning.ordered_sets import in_order
 from headrace.engine.learning.refusal import Refusal
 from headrace.wire.tables import Kind
 
@@ -30,16 +31,28 @@ def equals_river(estimator: Any, features: Sequence[FeatureDefinition], task: Ta
     """Return whether the compiled form of an estimator equals River on this machine, over random examples.
 
     A new estimator of the same parameters is tried. A plan is tried once in a process, in milliseconds.
+
+    Parameters
+    ----------
+    estimator
+        A River pipeline or estimator, whose sets are in order: see `headrace.engine.learning.ordered_sets`.
+    features
+        The features of the model, in order.
+    task
+        The model's task.
     """
     recognised = recognise(estimator, features, task)
     if isinstance(recognised, Refusal):
         return False
     if recognised.plan not in _verdicts:
-        _verdicts[recognised.plan] = _trial(estimator.clone(), features, task, recognised.plan)
+        _verdicts[recognised.plan] = _trial(in_order(estimator.clone()), features, task, recognised.plan)
     return _verdicts[recognised.plan]
 
 
 def _trial(estimator: Any, features: Sequence[FeatureDefinition], task: Task, plan: Plan) -> bool:
+    recognised = recognise(estimator, features, task)
+    if isinstance(recognised, Refusal) or recognised.plan != plan:
+        return False
     # `Select` fails where a feature is missing.
     columns = _columns(features, binary=task is Task.BINARY, missing=0.0 if plan.picks else 0.05)
     compiled, interpreted = copy.deepcopy(estimator), copy.deepcopy(estimator)
