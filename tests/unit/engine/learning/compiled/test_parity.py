@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from river import compose, linear_model, optim, preprocessing
 
 from headrace.definition import FeatureDefinition, Task
+from headrace.engine.learning.compiled.state import LearnedState
 from headrace.engine.learning.ordered_sets import in_order
 from headrace.engine.learning.soundness import not_finite
 from headrace.wire.tables import Kind
@@ -249,6 +250,18 @@ def test_error_of_river_is_returned_with_its_entry() -> None:
     run = learner.run(learner.prepared(columns(NUMBERS, entries)), 0, 2)
     assert run.done == 1
     assert isinstance(run.error, OverflowError)
+
+
+def test_error_of_the_compiled_learner_is_not_the_estimators(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: Any) -> None:
+        raise ValueError("the tables cannot be filled")
+
+    scaler = preprocessing.StandardScaler._from_state(counts={"a": 2}, means={"a": 1.0}, vars={"a": -1.0})
+    learner = compiled(scaler | compose.Discard("a") | logistic("sgd", "plain"), NUMBERS, Task.BINARY)
+    message = learner.prepared(columns(NUMBERS, [Entry(Kind.ANSWER, (1.0, 2.0, None, None))]))
+    monkeypatch.setattr(LearnedState, "load", load)
+    with pytest.raises(ValueError, match="the tables cannot be filled"):
+        learner.run(message, 0, 1)
 
 
 def test_missing_selected_feature_is_an_error() -> None:

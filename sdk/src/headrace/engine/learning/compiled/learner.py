@@ -158,9 +158,8 @@ class CompiledLearner:
         while row < last:
             row = self._run_compiled(message, scores, row, last)
             if row < last:
-                try:
-                    self._run_river(message, scores, row)
-                except Exception as error:
+                error = self._run_river(message, scores, row)
+                if error is not None:
                     return Run(scores, row, error)
                 row += 1
         return Run(scores, last)
@@ -199,12 +198,16 @@ class CompiledLearner:
         settings, program = self._settings, self._program
         return run(program, settings, arrays, frames, message.entries, scores, first, last, *library)
 
-    def _run_river(self, message: Prepared, scores: Doubles, row: int) -> None:
-        """Give an entry to the estimator itself."""
+    def _run_river(self, message: Prepared, scores: Doubles, row: int) -> Exception | None:
+        """Give an entry to the estimator itself; return what it raised."""
         self.to_river()
-        self._river.run(message.columns, scores, row)
+        try:
+            self._river.run(message.columns, scores, row)
+        except Exception as error:
+            return error
         refusal = self._state.load(self._river.examples)
         assert refusal is None, refusal
+        return None
 
     def _codes(self, place: int, column: Sequence[str | None], kinds: npt.NDArray[np.int8]) -> list[float]:
         """Return the codes of a text feature: NaN where it is missing."""
