@@ -136,9 +136,10 @@ class ServedQuality:
             prediction = predictions.pop(key, None)
             if prediction is None:
                 answers.setdefault(key, answer)
+                if len(answers) > MAX_ANSWERS:
+                    self._unserved_count += _shorten(answers, MAX_ANSWERS)
             else:
                 pairs.append((key, prediction, answer))
-        self._unserved_count += _shorten(answers, MAX_ANSWERS)
         self._settle(_MANY)
 
     def close(self, id: str, time: int) -> None:
