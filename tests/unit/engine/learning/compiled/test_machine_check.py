@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import math
 
 import pytest
 from river import compose, linear_model, optim, preprocessing, tree
 
 from headrace.definition import Task
-from headrace.engine.learning.compiled import c_library, equals_river, learner
+from headrace.engine.learning.compiled import c_library, equals_river, learner, machine_check
 from headrace.engine.learning.ordered_sets import in_order
 from tests.unit.engine.learning.compiled.pairs import MIXED, NUMBERS, feature, plain
 from tests.unit.engine.learning.compiled.pipelines import OPTIMIZERS, OVER_TEXT, logistic
@@ -46,6 +47,20 @@ def test_trial_needs_no_learned_state() -> None:
 
 def test_unrecognised_estimator_does_not_pass() -> None:
     assert not equals_river(tree.HoeffdingTreeClassifier(), NUMBERS, Task.BINARY)
+
+
+def test_rare_difference_in_the_last_bit_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    @ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double, ctypes.c_double)
+    def power(x: float, y: float) -> float:
+        exact = x**y
+        return math.nextafter(exact, 0.0) if hash(x) % 500 == 0 else exact
+
+    library = c_library.addresses()
+    other = ctypes.cast(power, ctypes.c_void_p).value
+    assert library is not None
+    assert other is not None
+    monkeypatch.setattr(machine_check, "addresses", lambda: library._replace(power=other))
+    assert not equals_river(logistic("sgd", "plain"), NUMBERS, Task.BINARY)
 
 
 def test_other_c_library_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:

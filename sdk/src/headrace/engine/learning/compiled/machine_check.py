@@ -10,6 +10,7 @@ import numpy as np
 
 from headrace.definition import FeatureDefinition, Task
 from headrace.engine.learning.columns import Columns
+from headrace.engine.learning.compiled.c_library import addresses, equals_python
 from headrace.engine.learning.compiled.kernel import LOG, Doubles
 from headrace.engine.learning.compiled.learner import CompiledLearner, River, places_of
 from headrace.engine.learning.compiled.plan import Plan, recognise
@@ -30,7 +31,8 @@ _verdicts: dict[Plan, bool] = {}
 def equals_river(estimator: Any, features: Sequence[FeatureDefinition], task: Task) -> bool:
     """Return whether the compiled form of an estimator equals River on this machine, over random examples.
 
-    A new estimator of the same parameters is tried. A plan is tried once in a process, in milliseconds.
+    A new estimator of the same parameters is tried, because its sums show differences that single functions do not.
+    A plan is tried once in a process, in milliseconds.
 
     Parameters
     ----------
@@ -41,8 +43,8 @@ def equals_river(estimator: Any, features: Sequence[FeatureDefinition], task: Ta
     task
         The model's task.
     """
-    recognised = recognise(estimator, features, task)
-    if isinstance(recognised, Refusal):
+    library, recognised = addresses(), recognise(estimator, features, task)
+    if library is None or not equals_python(library) or isinstance(recognised, Refusal):
         return False
     if recognised.plan not in _verdicts:
         _verdicts[recognised.plan] = _trial(in_order(estimator.clone()), features, task, recognised.plan)
