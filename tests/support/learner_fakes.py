@@ -152,9 +152,13 @@ class Servers:
             refuse=self.refused.append,
         )
 
-    def learner(self, checkpoints: Checkpoints, make: Callable[[], Any] = pipeline) -> ModelLearner:
+    def learner(
+        self, checkpoints: Checkpoints, make: Callable[[], Any] = pipeline, *, compiled_learners: bool = True
+    ) -> ModelLearner:
         """Return a learner that is stopped after the last delivery."""
-        learner = ModelLearner(MODEL, make, self.connections(), checkpoints, clock=self.clock)
+        learner = ModelLearner(
+            MODEL, make, self.connections(), checkpoints, clock=self.clock, compiled_learners=compiled_learners
+        )
         self.stop = learner.stop
         return learner
 

@@ -148,6 +148,20 @@ def test_compiled_code_that_cannot_be_loaded_is_a_warning(tmp_path: Path, monkey
     assert servers.versions[-1].examples == 40
 
 
+def test_river_learns_where_compiled_learners_are_off(tmp_path: Path) -> None:
+    servers = Servers([batch(messages())])
+    learner = servers.learner(NotedCheckpoints(tmp_path, servers.steps), compiled_learners=False)
+    with capture_logs() as logs:
+        learner.run()
+    assert logs[0] == {
+        "event": "learned_by_river",
+        "log_level": "info",
+        "model": "careful",
+        "reason": "The setting HEADRACE_COMPILED_LEARNERS is off",
+    }
+    assert learner.status.examples == 40
+
+
 class _AwayServers(Servers):
     """Servers whose broker goes away after the deliveries, while the learner is stopped."""
 

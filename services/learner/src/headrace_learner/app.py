@@ -78,6 +78,7 @@ class LearnerApp(App):
                     self._connections(loop, model),
                     Checkpoints(settings.data / "checkpoints", model),
                     checkpoint_seconds=settings.checkpoint_seconds,
+                    compiled_learners=settings.compiled_learners,
                     on_change=self._service.pace.wake,
                 )
             )

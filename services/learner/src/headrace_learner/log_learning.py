@@ -10,6 +10,7 @@ import structlog
 
 from headrace.definition import ModelDefinition
 from headrace.engine.learning import Learning, ServedQuality
+from headrace.engine.learning.refusal import Refusal
 from headrace.errors import Unreadable
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.messages import WrongMessage, opened
@@ -19,6 +20,8 @@ from headrace_learner.ports import ServedPredictions
 from headrace_learner.published_versions import PublishedVersions
 
 _log = structlog.get_logger()
+
+_OFF = Refusal("The setting HEADRACE_COMPILED_LEARNERS is off")
 
 
 class LogLearning:
@@ -34,6 +37,8 @@ class LogLearning:
         Writes a dead letter, durably.
     stopping
         Set when the process ends: learning stops after a message.
+    compiled_learners
+        Whether compiled code may learn the model.
 
     Attributes
     ----------
@@ -52,6 +57,7 @@ class LogLearning:
         versions: PublishedVersions,
         report: ModelReport,
         stopping: threading.Event,
+        compiled_learners: bool,
     ) -> None:
         self._model = model
         self._make = make
@@ -61,13 +67,14 @@ class LogLearning:
         self._versions = versions
         self._report = report
         self._stopping = stopping
+        self._refusal = None if compiled_learners else _OFF
         self._is_refusal_logged = False
         self.state = self._new()
 
     def start(self, state: Learning | None, skipped: frozenset[int]) -> None:
         """Start from the state of a checkpoint, or from nothing: the log has the rest."""
         self.state = state or self._new()
-        self.state.choose()
+        self.state.choose(self._refusal)
         self._log_refusal()
         self._versions.clear_unsent()
         self.state.skipped = skipped

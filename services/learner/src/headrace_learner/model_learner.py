@@ -69,6 +69,8 @@ class ModelLearner(threading.Thread):
         Makes a new River pipeline for the model.
     checkpoint_seconds
         The longest time between two checkpoints while examples arrive.
+    compiled_learners
+        Whether compiled code may learn the model.
     on_change
         Called after `status` has changed.
     clock
@@ -83,6 +85,7 @@ class ModelLearner(threading.Thread):
         checkpoints: Checkpoints,
         *,
         checkpoint_seconds: float = 30.0,
+        compiled_learners: bool = True,
         on_change: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -113,6 +116,7 @@ class ModelLearner(threading.Thread):
             versions=self._versions,
             report=self._report,
             stopping=self._stopping,
+            compiled_learners=compiled_learners,
         )
         self._skipped = SkippedExamples(connections.skips, self._stopping)
         self._standby = Standby(connections.log, self._learning, self._report, self._stopping, clock=clock)

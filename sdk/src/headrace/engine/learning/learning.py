@@ -166,14 +166,19 @@ class Learning:
         self._settle()
         return self._quality
 
-    def choose(self) -> None:
+    def choose(self, refusal: Refusal | None = None) -> None:
         """Choose between compiled code and River, if `read` has not done so yet.
 
         Loading the code takes a moment, and compiling it some seconds: the first time after an installation.
+
+        Parameters
+        ----------
+        refusal
+            The reason why River must learn; None if compiled code may.
         """
         if self._compiled is None and self._refusal is None:
             model = self.model
-            chosen = learner_of(self._estimator, model.features, model.task, self.progress.examples)
+            chosen = refusal or learner_of(self._estimator, model.features, model.task, self.progress.examples)
             if isinstance(chosen, Refusal):
                 self._refusal = chosen
             else:
