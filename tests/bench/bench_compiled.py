@@ -49,7 +49,11 @@ LEARNERS: dict[str, tuple[Callable[[], Any], int]] = {
     "ftrl": (lambda: standard(optim.FTRLProximal()), 0),
     "l1": (lambda: standard(optim.SGD(0.01), l1=1e-4), 0),
     "one-hot": (encoded, TEXTS),
+    "ids": (encoded, TEXTS),
 }
+
+#: The number of categories of a text.
+CATEGORIES = {"ids": 100_000}
 
 
 def features(texts: int) -> tuple[FeatureDefinition, ...]:
@@ -58,13 +62,13 @@ def features(texts: int) -> tuple[FeatureDefinition, ...]:
     return (*numbers, *categories)
 
 
-def examples(count: int, texts: int) -> Columns:
+def examples(count: int, texts: int, distinct: int) -> Columns:
     """Return questions, each with its answer after it: some rows lack a feature."""
     random = np.random.default_rng(7)
     numbers = random.normal(size=(count, NUMBERS))
     labels = (random.random(count) < 1 / (1 + np.exp(-numbers @ random.normal(size=NUMBERS)))).astype(np.float64)
     numbers[random.random(count) < 0.02, 3] = np.nan
-    categories = [[f"c{code}" for code in random.integers(0, 40, count)] for _ in range(texts)]
+    categories = [[f"c{code}" for code in random.integers(0, distinct, count)] for _ in range(texts)]
     return Columns(
         np.tile(np.array([Kind.QUESTION, Kind.ANSWER], np.int8), count),
         np.repeat(numbers, 2, axis=0),
@@ -124,9 +128,9 @@ def messages(columns: Columns) -> list[Columns]:
     ]
 
 
-def measured(make: Callable[[], Any], texts: int, count: int) -> dict[str, Any]:
+def measured(make: Callable[[], Any], texts: int, distinct: int, count: int) -> dict[str, Any]:
     """Measure one learner against River, in turns."""
-    definition, columns = features(texts), examples(count, texts)
+    definition, columns = features(texts), examples(count, texts, distinct)
     dictionaries, parts = rows(columns, [feature.name for feature in definition]), messages(columns)
     started = time.process_time()
     on_this_machine = equals_river(make(), definition, Task.BINARY)  # also loads the compiled code
@@ -153,7 +157,7 @@ def measured(make: Callable[[], Any], texts: int, count: int) -> dict[str, Any]:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
-    results = {name: measured(make, texts, count) for name, (make, texts) in LEARNERS.items()}
+    results = {name: measured(make, texts, CATEGORIES.get(name, 40), count) for name, (make, texts) in LEARNERS.items()}
     print(json.dumps({"compiled": {"examples": count, "numbers": NUMBERS, "rounds": ROUNDS, **results}}))
 
 

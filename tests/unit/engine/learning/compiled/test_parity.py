@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from river import compose, linear_model, optim, preprocessing
 
 from headrace.definition import FeatureDefinition, Task
+from headrace.engine.learning.compiled import Recognised, recognise
 from headrace.engine.learning.compiled.state import LearnedState
 from headrace.engine.learning.ordered_sets import in_order
 from headrace.engine.learning.soundness import not_finite
@@ -293,6 +294,51 @@ def test_entries_that_only_river_can_take() -> None:
         for kind in (Kind.ANSWER, Kind.QUESTION)
     ]
     check(make, NUMBERS, entries)
+
+
+@pytest.mark.parametrize("drop_zeros", [True, False])
+@pytest.mark.parametrize("parameters", ["plain", "l1"])
+def test_entries_before_one_that_only_river_can_take(drop_zeros: bool, parameters: str) -> None:
+    def make() -> Any:
+        scaler = preprocessing.StandardScaler._from_state(counts={"a": 2}, means={"a": 1.0}, vars={"a": -1.0})
+        numbers = compose.SelectType(float) | scaler | compose.Discard("a")
+        texts = compose.SelectType(str) | preprocessing.OneHotEncoder(drop_zeros=drop_zeros)
+        return (numbers + texts) | logistic("adagrad", parameters)
+
+    # Every fourth entry has the feature with the negative variance.
+    entries = [
+        Entry(
+            Kind.ANSWER,
+            (1.0 if row % 4 == 3 else None, f"c{row // 2}", float(row), "x", 2.0, None),
+            float(row % 3 == 0),
+        )
+        for row in range(40)
+    ]
+    check(make, MIXED, entries, size=40, step=40)
+
+
+def test_backup_has_only_what_a_message_may_change() -> None:
+    estimator = OVER_TEXT["encoded without zeros"]() | logistic("adagrad", "plain")
+    recognised = recognise(estimator, MIXED, Task.BINARY)
+    assert isinstance(recognised, Recognised)
+    state = LearnedState(recognised, [each.name for each in MIXED], 0)
+    codes = [state.category(1, f"c{number}") for number in range(100)]
+    backup = state.backup(np.array(codes[40:43]))
+    assert backup.numbers.shape[1] == backup.present.shape[1] == len(MIXED) + 3
+    assert backup.seen.shape[1] == 3
+
+
+def test_restoring_a_backup_undoes_a_run() -> None:
+    learner = compiled(OVER_TEXT["encoded"]() | logistic("adagrad", "plain"), MIXED, Task.BINARY)
+    message = learner.prepared(columns(MIXED, [Entry(Kind.ANSWER, (1.0, "x", 2.0, "y", 3.0, 4.0))]))
+    state = learner._state
+    backup = state.backup(message.codes)
+    assert learner.run(message, 0, 1).done == 1
+    assert any(state.contents())
+    state.restore(backup)
+    assert not any(state.contents())
+    assert not state.arrays.seen.any()
+    assert state.examples == 0
 
 
 def test_variance_that_is_not_a_number() -> None:

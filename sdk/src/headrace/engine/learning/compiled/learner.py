@@ -14,7 +14,7 @@ from headrace.definition import FeatureDefinition, FieldType, Task
 from headrace.engine.export import present
 from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.compiled.c_library import addresses
-from headrace.engine.learning.compiled.kernel import LOG, Doubles, Entries, run
+from headrace.engine.learning.compiled.kernel import LOG, Doubles, Entries, Integers, run
 from headrace.engine.learning.compiled.plan import Recognised, recognise
 from headrace.engine.learning.compiled.state import LearnedState, program_of
 from headrace.engine.learning.refusal import Refusal
@@ -24,10 +24,11 @@ _QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
 
 
 class Prepared(NamedTuple):
-    """A message that is ready to be run."""
+    """A message that is ready to be run, with the codes of its categories."""
 
     columns: Columns
     entries: Entries
+    codes: Integers
 
 
 class Run(NamedTuple):
@@ -109,7 +110,7 @@ class CompiledLearner:
         self._state = state
         self._river = River(estimator, features, state.examples, binary=self._settings.loss == LOG)
         self._places = places_of(features)
-        self._encoded = frozenset(recognised.plan.encoded)
+        self._encoded = recognised.plan.encoded
         self._is_ahead = False
 
     @classmethod
@@ -149,7 +150,8 @@ class CompiledLearner:
             features[:, place] = self._codes(place, column, columns.kinds)
         # Copies, because the kernel is compiled for arrays that can be written, and Arrow's cannot.
         kinds, labels, weights = columns.kinds.copy(), columns.labels.copy(), columns.weights.copy()
-        return Prepared(columns, Entries(kinds, features, labels, weights))
+        codes = np.unique(features[:, self._encoded])
+        return Prepared(columns, Entries(kinds, features, labels, weights), codes[codes >= 0.0].astype(np.int64))
 
     def run(self, message: Prepared, first: int, last: int) -> Run:
         """Ask and learn the entries of a message from `first` to before `last`, in order."""
@@ -182,7 +184,7 @@ class CompiledLearner:
     def _run_compiled(self, message: Prepared, scores: Doubles, first: int, last: int) -> int:
         """Run the kernel; return the entry before which it stopped, for River to go on."""
         self._is_ahead = True
-        before = self._state.copy()
+        before = self._state.backup(message.codes)
         stopped = self._kernel(message, scores, first, last)
         if stopped < last:
             # The entry was learned in part: repeat those before it.

@@ -18,7 +18,10 @@ from headrace.engine.learning.compiled.kernel import (
     MEANS,
     PENALTY,
     VARIANCES,
+    Doubles,
+    Flags,
     Frames,
+    Integers,
     Program,
     State,
 )
@@ -46,6 +49,22 @@ _OPTIMIZERS = {
 
 #: The dictionaries of optimizers from which roots are taken.
 _NOT_NEGATIVE = ("g2", "v", "n")
+
+
+class Backup(NamedTuple):
+    """What a run over entries may change, as it was before: columns of keys and categories, not whole tables.
+
+    The order of keys needs no backup: the kernel only writes behind the keys that are present.
+    """
+
+    keys: Integers
+    codes: Integers
+    numbers: Doubles
+    present: Flags
+    sizes: Integers
+    seen: Flags
+    scalars: Doubles
+    counters: Integers
 
 
 class _Unusual(Exception):
@@ -77,6 +96,13 @@ class LearnedState:
 
     def __init__(self, recognised: Recognised, names: Sequence[str], examples: int) -> None:
         self._recognised = recognised
+        self._features = len(names)
+        # An encoder that keeps zeros puts each of its columns into each row.
+        self._drops_zeros = all(
+            operation[kernel.THIRD]
+            for operation in recognised.plan.operations
+            if operation[kernel.CODE] == kernel.ONE_HOT
+        )
         self._names: list[str] = []
         self._keys: dict[str, int] = {}
         self._categories: list[tuple[int, str]] = []
@@ -143,13 +169,32 @@ class LearnedState:
             return self.category(feature, value)
         return kernel.UNKNOWN
 
-    def copy(self) -> State:
-        """Return a copy of the tables."""
-        return State._make(array.copy() for array in self.arrays)
+    def backup(self, codes: Integers) -> Backup:
+        """Return a copy of what entries with these categories may change."""
+        arrays = self.arrays
+        keys = np.arange(self._features if self._drops_zeros else len(self._names))
+        if self._drops_zeros:
+            keys = np.concatenate((keys, arrays.category_keys[codes]))
+        return Backup(
+            keys,
+            codes,
+            arrays.numbers[:, keys],
+            arrays.present[:, keys],
+            arrays.sizes.copy(),
+            arrays.seen[:, codes],
+            arrays.scalars.copy(),
+            arrays.counters.copy(),
+        )
 
-    def restore(self, arrays: State) -> None:
-        """Return to a copy, which must not be used any more."""
-        self.arrays = arrays
+    def restore(self, backup: Backup) -> None:
+        """Return to a backup."""
+        arrays = self.arrays
+        arrays.numbers[:, backup.keys] = backup.numbers
+        arrays.present[:, backup.keys] = backup.present
+        arrays.sizes[:] = backup.sizes
+        arrays.seen[:, backup.codes] = backup.seen
+        arrays.scalars[:] = backup.scalars
+        arrays.counters[:] = backup.counters
 
     def to_river(self) -> None:
         """Make the estimator what it would be if it had learned itself."""
