@@ -215,6 +215,11 @@ def test_many_categories_make_room(optimizer: str) -> None:
     check(lambda: OVER_TEXT["encoded twice"]() | logistic(optimizer, "plain"), MIXED, entries, size=90, step=90)
 
 
+def test_model_without_features() -> None:
+    entries = [Entry(kind, (), float(number % 3 == 0)) for number in range(9) for kind in (Kind.QUESTION, Kind.ANSWER)]
+    check(lambda: compose.SelectType(float) | logistic("sgd", "plain"), (), entries)
+
+
 def test_texts_are_known_in_the_order_of_their_answers() -> None:
     texts = [(None, "x"), (None, "y"), ("south", "y"), ("north", None)]
     entries = [Entry(Kind.ANSWER, (0.5, city, None, b_x, None, None), 1.0) for city, b_x in texts]

@@ -359,7 +359,7 @@ def program_of(plan: Plan, features: int) -> Program:
     return Program(
         np.array(plan.operations, np.int64).reshape(-1, 6),
         np.array(plan.picks, np.int64),
-        np.array(plan.masks, np.bool_).reshape(-1, features),
+        np.array(plan.masks, np.bool_).reshape(len(plan.masks), features),
     )
 
 
