@@ -61,6 +61,7 @@ REFUSED: dict[str, Any] = {
     "StandardScaler in two places": compose.Pipeline(
         compose.SelectType(float), ("first", SHARED), ("second", SHARED), ("model", LOGISTIC())
     ),
+    "SelectType(list[int])": compose.SelectType(list[int]) | LOGISTIC(),
     "A pipeline that is a step of another one": compose.Pipeline(
         ("inner", compose.SelectType(float) | preprocessing.StandardScaler()), ("model", LOGISTIC())
     ),

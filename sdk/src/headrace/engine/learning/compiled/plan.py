@@ -271,6 +271,9 @@ class _Recognition:
 
     def _select_type(self, step: Any, frame: _Frame) -> _Frame:
         types = tuple(step.types)
+        for each in types:
+            if not isinstance(each, type):
+                _refuse(f"SelectType({each})")
         return self._filtered(step, frame, lambda feature: issubclass(str if self._texts[feature] else float, types))
 
     def _filtered(self, step: Any, frame: _Frame, keeps: Callable[[int], bool]) -> _Frame:
