@@ -10,6 +10,7 @@ import pytest
 from headrace import compiler
 from headrace.cli.examples import example_command, example_event
 from headrace.cli.program import run
+from headrace.engine.learning.compiled import learner
 from headrace.wire import compiled_loop
 
 _LOOP = """
@@ -62,6 +63,15 @@ def test_check_says_why_river_learns(loop: Path, capsys: pytest.CaptureFixture[s
     )
     assert run(["check", str(loop)]) == 0
     pattern = "^  learned +by River: HoeffdingTreeClassifier has no compiled form$"
+    assert re.search(pattern, capsys.readouterr().out, re.MULTILINE)
+
+
+def test_check_says_that_this_machine_cannot(
+    loop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner, "addresses", lambda: None)
+    assert run(["check", str(loop)]) == 0
+    pattern = "^  learned +by River: The C library of this process does not name its functions$"
     assert re.search(pattern, capsys.readouterr().out, re.MULTILINE)
 
 

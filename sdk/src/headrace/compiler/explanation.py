@@ -173,12 +173,13 @@ def _sparse(label: LabelDefinition) -> str:
 
 
 def _learned(loop: LoadedLoop, model: ModelDefinition) -> str:
-    """Describe what learns a model: the answer is the same, and compiled code is many times faster."""
-    from headrace.engine.learning.compiled import recognise  # loads River and numba
+    """Describe what learns a model on this machine: the result is the same, and compiled code is many times faster."""
+    from headrace.engine.learning.choice import learner_of  # loads River
+    from headrace.engine.learning.ordered_sets import in_order
     from headrace.engine.learning.refusal import Refusal
 
-    recognised = recognise(loop.learner(model.name), model.features, model.task)
-    return f"by River: {recognised.reason}" if isinstance(recognised, Refusal) else "by compiled code"
+    chosen = learner_of(in_order(loop.learner(model.name)), model.features, model.task)
+    return f"by River: {chosen.reason}" if isinstance(chosen, Refusal) else "by compiled code"
 
 
 def _model(loop: LoopDefinition, model: ModelDefinition, learned: str | None) -> list[str]:
