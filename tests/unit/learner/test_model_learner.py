@@ -162,6 +162,21 @@ def test_river_learns_where_compiled_learners_are_off(tmp_path: Path) -> None:
     assert learner.status.examples == 40
 
 
+def test_first_choice_of_a_learner_is_reported(tmp_path: Path) -> None:
+    parts = messages()
+    servers = Servers([batch(parts[:2]), Fenced("learner-careful", 1), batch(parts)])
+    refusals: list[Any] = []
+    learner = servers.learner(
+        NotedCheckpoints(tmp_path, servers.steps),
+        compiled_learners=False,
+        on_choice=lambda: refusals.append(learner._learning.state.refusal),
+    )
+    learner.run()
+    assert servers.epoch == 2
+    assert len(refusals) == 1
+    assert refusals[0] is not None
+
+
 class _AwayServers(Servers):
     """Servers whose broker goes away after the deliveries, while the learner is stopped."""
 

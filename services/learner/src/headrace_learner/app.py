@@ -42,9 +42,6 @@ class LearnerApp(App):
 
     async def start(self) -> None:
         """Start the threads; each waits for the broker by itself."""
-        # Freeze startup objects, so that the garbage collector does not rescan them while examples wait.
-        gc.collect()
-        gc.freeze()
         for learner in self._learners:
             learner.start()
 
@@ -79,6 +76,7 @@ class LearnerApp(App):
                     Checkpoints(settings.data / "checkpoints", model),
                     checkpoint_seconds=settings.checkpoint_seconds,
                     compiled_learners=settings.compiled_learners,
+                    on_choice=_freeze,
                     on_change=self._service.pace.wake,
                 )
             )
@@ -98,6 +96,12 @@ class LearnerApp(App):
             skips=partial(SkipReader, client, topics.skips, model.name),
             refuse=partial(dead_letters.refuse_messages, model.stream, f"entries of the log of model {model.name}"),
         )
+
+
+def _freeze() -> None:
+    """Freeze startup objects, so that the garbage collector does not rescan them while examples wait."""
+    gc.collect()
+    gc.freeze()
 
 
 def selected_models(loop: LoopDefinition, names: Sequence[str] | None) -> list[ModelDefinition]:

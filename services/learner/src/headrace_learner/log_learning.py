@@ -39,6 +39,8 @@ class LogLearning:
         Set when the process ends: learning stops after a message.
     compiled_learners
         Whether compiled code may learn the model.
+    on_choice
+        Called once: after compiled code, if it learns the model, is loaded.
 
     Attributes
     ----------
@@ -58,6 +60,7 @@ class LogLearning:
         report: ModelReport,
         stopping: threading.Event,
         compiled_learners: bool,
+        on_choice: Callable[[], None],
     ) -> None:
         self._model = model
         self._make = make
@@ -68,6 +71,7 @@ class LogLearning:
         self._report = report
         self._stopping = stopping
         self._refusal = None if compiled_learners else _OFF
+        self._on_choice: Callable[[], None] | None = on_choice
         self._is_refusal_logged = False
         self.state = self._new()
 
@@ -76,6 +80,9 @@ class LogLearning:
         self.state = state or self._new()
         self.state.choose(self._refusal)
         self._log_refusal()
+        if self._on_choice is not None:
+            self._on_choice()
+            self._on_choice = None
         self._versions.clear_unsent()
         self.state.skipped = skipped
         # The new checkpoint may have other positions.

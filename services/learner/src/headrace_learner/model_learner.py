@@ -71,6 +71,8 @@ class ModelLearner(threading.Thread):
         The longest time between two checkpoints while examples arrive.
     compiled_learners
         Whether compiled code may learn the model.
+    on_choice
+        Called once: after compiled code, if it learns the model, is loaded.
     on_change
         Called after `status` has changed.
     clock
@@ -86,6 +88,7 @@ class ModelLearner(threading.Thread):
         *,
         checkpoint_seconds: float = 30.0,
         compiled_learners: bool = True,
+        on_choice: Callable[[], None] = lambda: None,
         on_change: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -117,6 +120,7 @@ class ModelLearner(threading.Thread):
             report=self._report,
             stopping=self._stopping,
             compiled_learners=compiled_learners,
+            on_choice=on_choice,
         )
         self._skipped = SkippedExamples(connections.skips, self._stopping)
         self._standby = Standby(connections.log, self._learning, self._report, self._stopping, clock=clock)
