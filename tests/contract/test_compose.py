@@ -111,6 +111,31 @@ def test_the_image_holds_the_kernel_compiled() -> None:
     assert headrace.engine.learning.compiled.kernel.run.signatures
 
 
+@pytest.mark.parametrize(("service", "compiled"), [("ingest", []), ("feature", ["fold"]), ("learner", ["learn"])])
+def test_image_holds_only_what_its_service_runs(
+    service: str, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, called = _script("compile_kernel"), list[str]()
+    for name in ("fold", "learn"):
+        monkeypatch.setattr(script, name, lambda name=name: called.append(name))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name.startswith("headrace_") and name != f"headrace_{service}" else find(name),
+    )
+    script.main()
+    assert called == compiled
+
+
+def test_image_without_a_compiled_learner_is_built(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "headrace.engine.learning.compiled", None)
+    _script("compile_kernel").learn()
+    assert capsys.readouterr().err.startswith("warning: River will learn all models: Compiled code cannot be loaded")
+
+
 async def _health() -> tuple[int | None, str]:
     """Run the container's health check in its own process: the server has to answer meanwhile."""
     asking = await asyncio.create_subprocess_exec(sys.executable, DEPLOY / "healthy.py", stderr=asyncio.subprocess.PIPE)
