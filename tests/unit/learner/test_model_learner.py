@@ -177,6 +177,17 @@ def test_first_choice_of_a_learner_is_reported(tmp_path: Path) -> None:
     assert refusals[0] is not None
 
 
+def test_a_start_that_may_compile_is_noted(tmp_path: Path) -> None:
+    servers = Servers([batch(messages())])
+    notes: list[str] = []
+    learner = servers.learner(
+        NotedCheckpoints(tmp_path, servers.steps), on_change=lambda: notes.append(learner.status.note)
+    )
+    learner.run()
+    assert notes[0] == "loads compiled code, which the first start after an installation compiles"
+    assert set(notes[1:]) == {""}
+
+
 class _AwayServers(Servers):
     """Servers whose broker goes away after the deliveries, while the learner is stopped."""
 

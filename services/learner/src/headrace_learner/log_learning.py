@@ -21,6 +21,9 @@ from headrace_learner.published_versions import PublishedVersions
 
 _log = structlog.get_logger()
 
+#: A note beside the state: `headrace up` shows it while it waits for the process.
+_LOADING = "loads compiled code, which the first start after an installation compiles"
+
 _OFF = Refusal("The setting HEADRACE_COMPILED_LEARNERS is off")
 
 
@@ -78,11 +81,7 @@ class LogLearning:
     def start(self, state: Learning | None, skipped: frozenset[int]) -> None:
         """Start from the state of a checkpoint, or from nothing: the log has the rest."""
         self.state = state or self._new()
-        self.state.choose(self._refusal)
-        self._log_refusal()
-        if self._on_choice is not None:
-            self._on_choice()
-            self._on_choice = None
+        self._choose()
         self._versions.clear_unsent()
         self.state.skipped = skipped
         # The new checkpoint may have other positions.
@@ -119,6 +118,16 @@ class LogLearning:
                 self._versions.publish(self.state)
             else:
                 self._versions.store_unsent(self.state)
+
+    def _choose(self) -> None:
+        note = self._report.status.note
+        self._report.set_note(_LOADING)
+        self.state.choose(self._refusal)
+        self._report.set_note(note)
+        self._log_refusal()
+        if self._on_choice is not None:
+            self._on_choice()
+            self._on_choice = None
 
     def _log_refusal(self) -> None:
         """Log, once, why River learns the model, and not compiled code."""
