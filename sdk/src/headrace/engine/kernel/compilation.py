@@ -1,4 +1,7 @@
-"""Compilation of the kernel's inner loops."""
+"""Compilation of the kernel's inner loops.
+
+Numba's cache of compiled code does not notice other options here: who changes them must change the compiled files too.
+"""
 
 from __future__ import annotations
 

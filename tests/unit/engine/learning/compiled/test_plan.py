@@ -9,8 +9,9 @@ import river
 from river import compose, linear_model, optim, preprocessing, tree
 
 from headrace.definition import Task
-from headrace.engine.learning.compiled import CompiledLearner, Recognised, recognise
+from headrace.engine.learning.compiled import CompiledLearner, Recognised, kernel, recognise
 from headrace.engine.learning.refusal import Refusal
+from headrace.wire.tables import Kind
 from tests.unit.engine.learning.compiled.pairs import MIXED, NUMBERS
 
 LOGISTIC = linear_model.LogisticRegression
@@ -71,6 +72,10 @@ REFUSED: dict[str, Any] = {
 @pytest.mark.parametrize("subject", REFUSED)
 def test_reason_names_the_part(subject: str) -> None:
     assert recognise(REFUSED[subject], MIXED, Task.BINARY) == Refusal(f"{subject} has no compiled form")
+
+
+def test_kinds_of_entries_are_those_of_the_log() -> None:
+    assert (kernel.QUESTION, kernel.ANSWER) == (Kind.QUESTION, Kind.ANSWER)
 
 
 def test_learner_of_the_demo_is_recognised() -> None:

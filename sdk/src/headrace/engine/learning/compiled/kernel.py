@@ -18,13 +18,14 @@ from numba import types
 from numba.extending import intrinsic
 
 from headrace.engine.kernel.compilation import compiled_without_memory as compiled
-from headrace.wire.tables import Kind
 
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-_QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
+# The kinds of entries, as in `wire.tables`. They are in this file because numba renews its cache of compiled code only
+# when the file changes.
+QUESTION, ANSWER = range(2)
 
 # Operations on frames. A frame has the keys and the values of one of River's dictionaries, in its order.
 STANDARD, MIN_MAX, ONE_HOT, FILTER, PICK, MERGE = range(6)
@@ -681,9 +682,9 @@ def run(
     frame = len(frames.sizes) - 1
     for row in range(first, last):
         kind = entries.kinds[row]
-        if kind != _QUESTION and kind != _ANSWER:
+        if kind != QUESTION and kind != ANSWER:
             continue
-        learns = kind == _ANSWER
+        learns = kind == ANSWER
         # Until something was learned River asks a copy, so that a question adds no keys to the model.
         keeps = learns or state.counters[EXAMPLES] > 0
         if not _transform(program, state, frames, entries.features[row], learns, keeps, power):

@@ -14,13 +14,10 @@ from headrace.definition import FeatureDefinition, FieldType, Task
 from headrace.engine.export import present
 from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.compiled.c_library import addresses
-from headrace.engine.learning.compiled.kernel import LOG, Doubles, Entries, Integers, run
+from headrace.engine.learning.compiled.kernel import ANSWER, LOG, QUESTION, Doubles, Entries, Integers, run
 from headrace.engine.learning.compiled.plan import Recognised, recognise
 from headrace.engine.learning.compiled.state import LearnedState, program_of
 from headrace.engine.learning.refusal import Refusal
-from headrace.wire.tables import Kind
-
-_QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
 
 
 class Prepared(NamedTuple):
@@ -76,11 +73,11 @@ class River:
     def run(self, columns: Columns, scores: Doubles, row: int) -> None:
         """Ask or learn an entry."""
         values = self._row(columns, row)
-        if columns.kinds[row] == _QUESTION:
+        if columns.kinds[row] == QUESTION:
             # Until something was learned, a copy is asked, so that a question adds no keys to the model.
             estimator = self._estimator if self.examples else copy.deepcopy(self._estimator)
             scores[row] = estimator.predict_proba_one(values)[True] if self._binary else estimator.predict_one(values)
-        elif columns.kinds[row] == _ANSWER:
+        elif columns.kinds[row] == ANSWER:
             label, weight = float(columns.labels[row]), float(columns.weights[row])
             self._estimator.learn_one(values, label > 0.5 if self._binary else label, w=weight)
             self.examples += 1
@@ -223,6 +220,6 @@ class CompiledLearner:
             code = known.get(text)
             if code is None:
                 state = self._state
-                code = state.category(place, text) if kind == _ANSWER else state.category_to_ask(place, text)
+                code = state.category(place, text) if kind == ANSWER else state.category_to_ask(place, text)
             codes.append(code)
         return codes
