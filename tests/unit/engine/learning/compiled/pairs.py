@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,8 @@ def columns(features: Sequence[FeatureDefinition], entries: Sequence[Entry]) -> 
 def plain(value: Any, seen: tuple[int, ...] = ()) -> Any:
     """Return everything in an object, with types, every bit of its floats, and the order of its keys."""
     if isinstance(value, float):
-        return (type(value).__name__, value.hex())
+        # Also the sign of NaN.
+        return (type(value).__name__, struct.pack(">d", value))
     if value is None or isinstance(value, str | int | type | frozenset):
         return (type(value).__name__, value)
     if id(value) in seen:

@@ -43,6 +43,7 @@ from tests.unit.engine.learning.compiled.pipelines import (
 )
 
 EXTREMES = [0.0, -0.0, 1.0, 1e200, -1e200, 1e308, 5e-324, -3e-310, 1e-160, 1e100, 7.0, 7.0, None, math.nan]
+INFINITE = [math.inf, -math.inf, 0.0, 1.0, -2.5, None]
 ORDINARY = [0.1, 0.3, -1.7, 2.5, 12.0, 0.0, None]
 
 
@@ -96,7 +97,10 @@ class _Learned:
 
 
 def log(
-    features: Sequence[FeatureDefinition], values: Sequence[float | None], texts: Sequence[str | None]
+    features: Sequence[FeatureDefinition],
+    values: Sequence[float | None],
+    texts: Sequence[str | None],
+    weights: Sequence[float] = (1.0, 1.0, 0.5, 3.0),
 ) -> st.SearchStrategy[list[Entry]]:
     each = [st.sampled_from(texts if feature.type == "string" else values) for feature in features]
     entry = st.builds(
@@ -104,7 +108,7 @@ def log(
         st.sampled_from([Kind.QUESTION, Kind.ANSWER, Kind.ANSWER, Kind.UNANSWERED]),
         st.tuples(*each),
         st.sampled_from([0.0, 1.0]),
-        st.sampled_from([1.0, 1.0, 0.5, 3.0]),
+        st.sampled_from(weights),
     )
     return st.lists(entry, max_size=40)
 
@@ -145,6 +149,27 @@ def test_logistic_over_numbers(
 @MANY
 def test_extreme_values(transformer: str, optimizer: str, entries: list[Entry], step: int) -> None:
     check(lambda: pipeline(OVER_NUMBERS[transformer], logistic(optimizer, "plain")), NUMBERS, entries, step=step)
+
+
+@given(
+    transformer=st.sampled_from(sorted(OVER_NUMBERS)),
+    optimizer=st.sampled_from(sorted(OPTIMIZERS)),
+    parameters=st.sampled_from(["plain", "l2", "clipped"]),
+    entries=log(NUMBERS, INFINITE, ()),
+)
+@MANY
+def test_infinite_values(transformer: str, optimizer: str, parameters: str, entries: list[Entry]) -> None:
+    check(lambda: pipeline(OVER_NUMBERS[transformer], logistic(optimizer, parameters)), NUMBERS, entries)
+
+
+@given(
+    optimizer=st.sampled_from(sorted(OPTIMIZERS)),
+    parameters=st.sampled_from(["plain", "l2", "clipped"]),
+    entries=log(NUMBERS, ORDINARY, (), weights=[0.0, 1.0, 1e300, math.inf]),
+)
+@MANY
+def test_extreme_weights(optimizer: str, parameters: str, entries: list[Entry]) -> None:
+    check(lambda: preprocessing.StandardScaler() | logistic(optimizer, parameters), NUMBERS, entries)
 
 
 @given(
