@@ -7,7 +7,8 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -66,7 +67,15 @@ def _row(rng: random.Random) -> Row:
 class Log:
     """A random log in messages: late and absent answers, weights, questions made later, a former definition."""
 
-    def __init__(self, name: str, count: int, seed: int, waiting_bytes: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        count: int,
+        seed: int,
+        waiting_bytes: int = 2**20,
+        *,
+        weights: Sequence[float] = (1.0, 1.0, 4.0, 0.3),
+    ) -> None:
         self.task, self.make = PIPELINES[name]
         self.model = definition("m", self.task, _ROW, name, publish_examples=13, waiting_bytes=waiting_bytes)
         rng = random.Random(seed)
@@ -75,7 +84,7 @@ class Log:
         for number in range(count):
             events.append((number, number, Entry(Kind.QUESTION, number)))
             label = rng.gauss(0.0, 3.0) if self.task is Task.REGRESSION else float(rng.random() < 0.4)
-            answer = Entry(Kind.ANSWER, number, label, rng.choice([1.0, 1.0, 4.0, 0.3]))
+            answer = Entry(Kind.ANSWER, number, label, rng.choice(weights))
             if rng.random() < 0.2:
                 answer = Entry(Kind.UNANSWERED, number)
             known = number + rng.choice([0.5, 3.5, rng.expovariate(0.02)])
@@ -186,6 +195,19 @@ def test_compiled_code_equals_river(name: str, count: int, seed: int, waiting_by
         by_river = Read(log)
     assert compiled.everything() == by_river.everything()
     assert (is_compiled(compiled.state), is_compiled(by_river.state)) == (True, False)
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("weights", [[1.0, 1e300], [1e308], [1.0, math.inf]])
+def test_extreme_weights(name: str, weights: list[float]) -> None:
+    log = Log(name, 60, 5, weights=weights)
+    with warnings.catch_warnings():
+        # River's NumPy numbers warn.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        compiled = Read(log)
+        with river_alone():
+            by_river = Read(log)
+        assert compiled.everything() == by_river.everything()
 
 
 @pytest.mark.parametrize("name", PIPELINES)
