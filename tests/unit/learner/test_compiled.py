@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import random
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -22,6 +25,8 @@ from river import compose, linear_model, optim, preprocessing
 
 from headrace.definition import Task
 from headrace.engine.learning import Learning, ServedQuality, not_finite
+from headrace.engine.learning.compiled import machine_check
+from headrace.engine.learning.compiled.c_library import addresses
 from headrace.engine.learning.refusal import Refusal
 from headrace.engine.learning.versions import version_of
 from headrace.errors import LearnerFailed
@@ -75,9 +80,12 @@ class Log:
         waiting_bytes: int = 2**20,
         *,
         weights: Sequence[float] = (1.0, 1.0, 4.0, 0.3),
+        publish_examples: int = 13,
     ) -> None:
         self.task, self.make = PIPELINES[name]
-        self.model = definition("m", self.task, _ROW, name, publish_examples=13, waiting_bytes=waiting_bytes)
+        self.model = definition(
+            "m", self.task, _ROW, name, publish_examples=publish_examples, waiting_bytes=waiting_bytes
+        )
         rng = random.Random(seed)
         self.rows = [_row(rng) for _ in range(count)]
         events: list[tuple[float, int, Entry]] = []
@@ -195,6 +203,51 @@ def test_compiled_code_equals_river(name: str, count: int, seed: int, waiting_by
         by_river = Read(log)
     assert compiled.everything() == by_river.everything()
     assert (is_compiled(compiled.state), is_compiled(by_river.state)) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["logistic", "linear"])
+def test_many_answers_in_a_message(name: str) -> None:
+    """Metrics take answers at once, before the message or a version is complete."""
+    log = Log(name, 4_000, 7, publish_examples=100_000)
+    log.cuts = [0, len(log.entries)]
+    compiled = Read(log)
+    with river_alone():
+        by_river = Read(log)
+    assert compiled.state.progress.examples > 2 * 1_024
+    assert compiled.everything() == by_river.everything()
+
+
+def test_models_choose_at_once_in_threads() -> None:
+    logs = [Log(name, 60, seed) for seed, name in enumerate([*PIPELINES, *PIPELINES])]
+    barrier = threading.Barrier(len(logs))
+
+    def learned(log: Log) -> Read:
+        barrier.wait()
+        return Read(log)
+
+    machine_check._verdicts.clear()
+    with ThreadPoolExecutor(len(logs)) as pool:
+        states = list(pool.map(learned, logs))
+    assert all(is_compiled(read.state) for read in states)
+    with river_alone():
+        assert [read.everything() for read in states] == [Read(log).everything() for log in logs]
+
+
+def test_failed_trial_lets_river_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log("adagrad", 60, 3)
+    with river_alone():
+        by_river = Read(log)
+    library = addresses()
+    other = ctypes.cast(ctypes.CDLL(None).fmod, ctypes.c_void_p).value
+    assert library is not None
+    assert other is not None
+    name = "headrace.engine.learning.compiled.learner.addresses"
+    monkeypatch.setattr(name, lambda: library._replace(power=other))
+    monkeypatch.setattr(machine_check, "_verdicts", {})
+    failed = Read(log)
+    refusal = Refusal("The compiled form computes other last digits than River on this machine")
+    assert failed.state.refusal == refusal
+    assert failed.everything() == by_river.everything()
 
 
 @pytest.mark.parametrize("name", PIPELINES)

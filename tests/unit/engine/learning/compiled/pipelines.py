@@ -48,6 +48,12 @@ OVER_TEXT: dict[str, Callable[[], Any]] = {
         + (compose.SelectType(str) | compose.Discard("b_x") | preprocessing.OneHotEncoder())
         + (compose.SelectType(str) | preprocessing.OneHotEncoder(drop_zeros=True))
     ),
+    "encoded thrice": lambda: (
+        (compose.SelectType(str) | preprocessing.OneHotEncoder(drop_zeros=True))
+        + (compose.SelectType(str) | compose.Discard("city") | preprocessing.OneHotEncoder())
+        + compose.SelectType(float)
+        + (compose.Select("city") | preprocessing.OneHotEncoder())
+    ),
     "numbers of a mixed row": lambda: compose.SelectType(float) | preprocessing.StandardScaler(),
 }
 
