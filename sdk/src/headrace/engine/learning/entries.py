@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from headrace.definition import Task
+from headrace.engine.learning.arrays import Bools
 from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.rows import Rows
 from headrace.engine.learning.steps import labels_of
 from headrace.wire.tables import LogEntries
-
-Flags = npt.NDArray[np.bool_]
 
 #: The kind of entries that are left out.
 SKIPPED = -1
@@ -81,7 +79,7 @@ class EntryArrays:
         yield from zip([start, *ends.tolist()], [*ends.tolist(), end], strict=True)
 
 
-def _asked(entries: LogEntries, first: int, *, former: bool) -> Flags:
+def _asked(entries: LogEntries, first: int, *, former: bool) -> Bools:
     """Return which questions were asked: not those that were made later, nor those in a former definition's log."""
     if former or entries.made is None:
         return np.full(len(entries) - first, not former)

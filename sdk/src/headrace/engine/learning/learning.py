@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from headrace.definition import ModelDefinition
+from headrace.engine.learning.arrays import Floats, Ints
 from headrace.engine.learning.choice import learner_of
 from headrace.engine.learning.entries import SKIPPED, EntryArrays, EntryLists
 from headrace.engine.learning.ordered_sets import in_order
-from headrace.engine.learning.pending_predictions import Doubles, Integers, WaitingPredictions
+from headrace.engine.learning.pending_predictions import WaitingPredictions
 from headrace.engine.learning.refusal import Refusal
 from headrace.engine.learning.rows import Row, Rows
 from headrace.engine.learning.served_quality import ServedQuality
@@ -281,7 +282,7 @@ class Learning:
             # Predictions will be dropped: which ones depends on the answers in between.
             yield from entries.runs(start, end)
 
-    def _take(self, entries: EntryArrays, start: int, end: int, scores: Doubles) -> None:
+    def _take(self, entries: EntryArrays, start: int, end: int, scores: Floats) -> None:
         """Take the outcome of a part: keep the predictions of its questions, score its answers, close the others."""
         progress, kinds = self.progress, entries.kinds[start:end]
         questions, answers = (start + np.flatnonzero(kinds == kind) for kind in (_QUESTION, _ANSWER))
@@ -301,7 +302,7 @@ class Learning:
             newest = int(entries.times[answers].max())
             progress.newest = newest if progress.newest is None else max(newest, progress.newest)
 
-    def _close_questions(self, entries: EntryArrays, rows: Integers) -> None:
+    def _close_questions(self, entries: EntryArrays, rows: Ints) -> None:
         """Score the answers among entries that are no questions, and forget the questions of the others."""
         values, found = self.waiting.take_all(entries.questions[rows])
         answered = entries.kinds[rows] == _ANSWER
@@ -317,7 +318,7 @@ class Learning:
             self._settle()
 
     @staticmethod
-    def _close_served(served: ServedQuality, entries: EntryArrays, rows: Integers) -> None:
+    def _close_served(served: ServedQuality, entries: EntryArrays, rows: Ints) -> None:
         """Join answers with the predictions that were served for their questions, and forget the other questions."""
         if not len(rows):
             return

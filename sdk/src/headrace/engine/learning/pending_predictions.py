@@ -9,11 +9,8 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-Doubles = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
+from headrace.engine.learning.arrays import Bools, Floats, Ints
 
 #: Closed predictions are removed once there are this many, and they are more than half.
 _CLOSED = 4_096
@@ -94,10 +91,10 @@ class WaitingPredictions:
         self._compact_if_due()
         return values
 
-    def take_all(self, seqs: Integers) -> tuple[Doubles, Flags]:
+    def take_all(self, seqs: Ints) -> tuple[Floats, Bools]:
         """Remove the rows of questions; return these rows in order, and which of the questions had one."""
         rows, found = self._find(seqs)
-        values: Doubles = np.asarray(self._values).reshape(len(self._seqs), self.width)[rows]
+        values: Floats = np.asarray(self._values).reshape(len(self._seqs), self.width)[rows]
         np.frombuffer(self._closed, np.uint8)[rows] = 1
         self._closed_count += len(rows)
         self._compact_if_due()
@@ -137,7 +134,7 @@ class WaitingPredictions:
     def _size_of(self, rows: int) -> int:
         return rows * (8 * self.width + 9)
 
-    def _find(self, seqs: Integers) -> tuple[Integers, Flags]:
+    def _find(self, seqs: Ints) -> tuple[Ints, Bools]:
         """Return the rows of questions, and which of the questions have one that is open."""
         known, closed = np.asarray(self._seqs), np.frombuffer(self._closed, np.uint8)
         rows = np.searchsorted(known, seqs)
@@ -154,7 +151,7 @@ class WaitingPredictions:
         if self._closed_count >= _CLOSED and 2 * self._closed_count > len(self._seqs):
             self._compact()
 
-    def _table(self) -> Doubles:
+    def _table(self) -> Floats:
         return np.array(self._values, np.float64).reshape(len(self._seqs), self.width)
 
     def _compact(self) -> None:
@@ -177,7 +174,7 @@ class WaitingPredictions:
             self._forgotten = self._seqs[excess - 1]
             self._keep(np.arange(len(self._seqs)) >= excess)
 
-    def _keep(self, rows: Flags) -> None:
+    def _keep(self, rows: Bools) -> None:
         values = self._table()[rows]
         self._seqs = array("q", np.array(self._seqs, np.int64)[rows].tobytes())
         self._values = array("d", values.tobytes())

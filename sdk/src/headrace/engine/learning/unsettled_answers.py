@@ -6,14 +6,11 @@ from array import array
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from headrace.definition import Task
+from headrace.engine.learning.arrays import Floats, Ints
 from headrace.engine.learning.steps import Scored
 from headrace.engine.quality import Outcomes
-
-Doubles = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 
 class UnsettledAnswers:
@@ -40,7 +37,7 @@ class UnsettledAnswers:
         self._lasts.append(scored.last)
         self._predicted.append(scored.predicted)
 
-    def extend(self, times: Integers, labels: Doubles, weights: Doubles, values: Doubles) -> None:
+    def extend(self, times: Ints, labels: Floats, weights: Floats, values: Floats) -> None:
         """Add answers; `values` are the rows that were kept for their questions: score, prior, last label."""
         scores, priors, lasts = values.T
         for column, part in (

@@ -18,10 +18,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from headrace.engine.kernel.compilation import compiled_without_memory as compiled
-
-Doubles = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
+from headrace.engine.learning.arrays import Bools, Floats, Ints
 
 # The kinds of entries, as in `wire.tables`. They are in this file because numba renews its cache of compiled code only
 # when the file changes.
@@ -87,9 +84,9 @@ class Program(NamedTuple):
         bool[m, features]: the features that each `FILTER` keeps.
     """
 
-    operations: Integers
-    picks: Integers
-    masks: Flags
+    operations: Ints
+    picks: Ints
+    masks: Bools
 
 
 class State(NamedTuple):
@@ -115,25 +112,25 @@ class State(NamedTuple):
         The iterations of the optimizer, and the number of answers learned.
     """
 
-    numbers: Doubles
-    present: Flags
-    order: Integers
-    sizes: Integers
-    seen: Flags
-    category_keys: Integers
-    scalars: Doubles
-    counters: Integers
+    numbers: Floats
+    present: Bools
+    order: Ints
+    sizes: Ints
+    seen: Bools
+    category_keys: Ints
+    scalars: Floats
+    counters: Ints
 
 
 class Frames(NamedTuple):
     """Memory for the frames of one row, and for its gradient; `positions` and `stamps` find keys in a frame."""
 
-    keys: Integers
-    values: Doubles
-    sizes: Integers
-    gradient: Doubles
-    positions: Integers
-    stamps: Integers
+    keys: Ints
+    values: Floats
+    sizes: Ints
+    gradient: Floats
+    positions: Ints
+    stamps: Ints
 
 
 class Entries(NamedTuple):
@@ -148,9 +145,9 @@ class Entries(NamedTuple):
     """
 
     kinds: npt.NDArray[np.int8]
-    features: Doubles
-    labels: Doubles
-    weights: Doubles
+    features: Floats
+    labels: Floats
+    weights: Floats
 
 
 def _call(arity: int) -> Callable[..., Any]:
@@ -186,7 +183,7 @@ def _create(state: State, table: int, key: int) -> None:
 
 
 @compiled
-def _learn_standard(state: State, operation: Integers, keys: Integers, values: Doubles, power: int) -> bool:
+def _learn_standard(state: State, operation: Ints, keys: Ints, values: Floats, power: int) -> bool:
     """Update a standard scaler; return whether River can use the result: a negative variance has no root."""
     table, with_std = operation[FIRST], operation[SECOND]
     numbers, present = state.numbers, state.present
@@ -214,7 +211,7 @@ def _learn_standard(state: State, operation: Integers, keys: Integers, values: D
 
 
 @compiled
-def _apply_standard(state: State, operation: Integers, keys: Integers, values: Doubles, keeps: bool) -> bool:
+def _apply_standard(state: State, operation: Ints, keys: Ints, values: Floats, keeps: bool) -> bool:
     """Scale a frame in place; return whether River could. `keeps`: keys that River looks up are kept."""
     table, with_std = operation[FIRST], operation[SECOND]
     numbers, present = state.numbers, state.present
@@ -240,7 +237,7 @@ def _apply_standard(state: State, operation: Integers, keys: Integers, values: D
 
 
 @compiled
-def _learn_min_max(state: State, table: int, keys: Integers, values: Doubles) -> None:
+def _learn_min_max(state: State, table: int, keys: Ints, values: Floats) -> None:
     """Update the least and the greatest value of each key."""
     numbers, present = state.numbers, state.present
     for place in range(len(keys)):
@@ -256,7 +253,7 @@ def _learn_min_max(state: State, table: int, keys: Integers, values: Doubles) ->
 
 
 @compiled
-def _apply_min_max(state: State, table: int, keys: Integers, values: Doubles, keeps: bool) -> None:
+def _apply_min_max(state: State, table: int, keys: Ints, values: Floats, keeps: bool) -> None:
     """Scale a frame in place."""
     numbers, present = state.numbers, state.present
     for place in range(len(keys)):
@@ -272,7 +269,7 @@ def _apply_min_max(state: State, table: int, keys: Integers, values: Doubles, ke
 
 
 @compiled
-def _learn_one_hot(state: State, operation: Integers, keys: Integers, values: Doubles) -> None:
+def _learn_one_hot(state: State, operation: Ints, keys: Ints, values: Floats) -> None:
     """Remember new categories."""
     present = state.present
     table, encoder, drops_zeros = operation[FIRST], operation[SECOND], operation[THIRD]
@@ -312,7 +309,7 @@ def _put(frames: Frames, frame: int, stamp: int, key: int, value: float) -> None
 
 
 @compiled
-def _apply_one_hot(state: State, operation: Integers, frames: Frames) -> None:
+def _apply_one_hot(state: State, operation: Ints, frames: Frames) -> None:
     """Encode a frame into another one, without unknown categories: River multiplies them by a weight of 0."""
     source, target = operation[SOURCE], operation[TARGET]
     stamp = _new_stamp(frames)
@@ -328,7 +325,7 @@ def _apply_one_hot(state: State, operation: Integers, frames: Frames) -> None:
 
 
 @compiled
-def _filter(program: Program, operation: Integers, frames: Frames) -> None:
+def _filter(program: Program, operation: Ints, frames: Frames) -> None:
     """Copy the features that a mask keeps into another frame."""
     source, target, mask = operation[SOURCE], operation[TARGET], operation[FIRST]
     size, keys, values, masks = 0, frames.keys, frames.values, program.masks
@@ -342,7 +339,7 @@ def _filter(program: Program, operation: Integers, frames: Frames) -> None:
 
 
 @compiled
-def _pick(program: Program, operation: Integers, frames: Frames) -> bool:
+def _pick(program: Program, operation: Ints, frames: Frames) -> bool:
     """Copy features by name, in a given order; return whether all are there."""
     source, target = operation[SOURCE], operation[TARGET]
     first, count = operation[FIRST], operation[SECOND]
@@ -362,7 +359,7 @@ def _pick(program: Program, operation: Integers, frames: Frames) -> bool:
 
 
 @compiled
-def _merge(operation: Integers, frames: Frames) -> None:
+def _merge(operation: Ints, frames: Frames) -> None:
     """Update one frame with another, as dictionaries do; the first of several updates empties it before."""
     source, target = operation[SOURCE], operation[TARGET]
     if operation[FIRST]:
@@ -374,7 +371,7 @@ def _merge(operation: Integers, frames: Frames) -> None:
 
 
 @compiled
-def _copy(operation: Integers, frames: Frames) -> int:
+def _copy(operation: Ints, frames: Frames) -> int:
     """Copy a frame; return its size."""
     source, target = operation[SOURCE], operation[TARGET]
     size: int = frames.sizes[source]
@@ -387,7 +384,7 @@ def _copy(operation: Integers, frames: Frames) -> int:
 
 
 @compiled
-def _scale(state: State, operation: Integers, frames: Frames, learns: bool, keeps: bool, power: int) -> bool:
+def _scale(state: State, operation: Ints, frames: Frames, learns: bool, keeps: bool, power: int) -> bool:
     """Scale a frame into another one; return whether River could."""
     size, target = _copy(operation, frames), operation[TARGET]
     keys, values = frames.keys[target, :size], frames.values[target, :size]
@@ -402,7 +399,7 @@ def _scale(state: State, operation: Integers, frames: Frames, learns: bool, keep
 
 
 @compiled
-def _read(frames: Frames, features: Doubles) -> None:
+def _read(frames: Frames, features: Floats) -> None:
     """Put the features that are there into the first frame."""
     size, keys, values = 0, frames.keys, frames.values
     for key in range(len(features)):
@@ -416,7 +413,7 @@ def _read(frames: Frames, features: Doubles) -> None:
 
 @compiled
 def _transform(
-    program: Program, state: State, frames: Frames, features: Doubles, learns: bool, keeps: bool, power: int
+    program: Program, state: State, frames: Frames, features: Floats, learns: bool, keeps: bool, power: int
 ) -> bool:
     """Turn a row into the input of the model, in the last frame; return whether River could."""
     _read(frames, features)
@@ -443,7 +440,7 @@ def _transform(
 
 
 @compiled
-def _sum(state: State, model: int, keys: Integers, values: Doubles, learns: bool) -> float:
+def _sum(state: State, model: int, keys: Ints, values: Floats, learns: bool) -> float:
     """Return the weighted sum of a frame, in its order, without the intercept; learning creates missing weights.
 
     A missing weight counts as 0, so a value that is not finite makes the sum NaN.
@@ -493,7 +490,7 @@ def _clamp(x: float, limit: float) -> float:
 
 
 @compiled
-def _step_ada_grad(state: State, settings: Settings, model: int, keys: Integers, gradient: Doubles, power: int) -> bool:
+def _step_ada_grad(state: State, settings: Settings, model: int, keys: Ints, gradient: Floats, power: int) -> bool:
     """Update the weights by AdaGrad; return whether River could: Python raises where a square overflows."""
     numbers, present = state.numbers, state.present
     for place in range(len(keys)):
@@ -511,7 +508,7 @@ def _step_ada_grad(state: State, settings: Settings, model: int, keys: Integers,
 
 
 @compiled
-def _step_adam(state: State, settings: Settings, model: int, keys: Integers, gradient: Doubles, power: int) -> None:
+def _step_adam(state: State, settings: Settings, model: int, keys: Ints, gradient: Floats, power: int) -> None:
     """Update the weights by Adam."""
     numbers, present = state.numbers, state.present
     beta_1, beta_2, eps = settings.first, settings.second, settings.third
@@ -532,7 +529,7 @@ def _step_adam(state: State, settings: Settings, model: int, keys: Integers, gra
 
 
 @compiled
-def _step_rms_prop(state: State, settings: Settings, model: int, keys: Integers, gradient: Doubles, power: int) -> None:
+def _step_rms_prop(state: State, settings: Settings, model: int, keys: Ints, gradient: Floats, power: int) -> None:
     """Update the weights by RMSProp."""
     numbers, present = state.numbers, state.present
     rho, eps = settings.first, settings.second
@@ -546,7 +543,7 @@ def _step_rms_prop(state: State, settings: Settings, model: int, keys: Integers,
 
 
 @compiled
-def _step_ftrl(state: State, settings: Settings, model: int, keys: Integers, gradient: Doubles, power: int) -> bool:
+def _step_ftrl(state: State, settings: Settings, model: int, keys: Ints, gradient: Floats, power: int) -> bool:
     """Update the weights by FTRL; return whether River could: Python raises at an overflow or a division by zero."""
     numbers, present = state.numbers, state.present
     alpha, beta, l1, l2 = settings.rate, settings.first, settings.second, settings.third
@@ -580,7 +577,7 @@ def _step_ftrl(state: State, settings: Settings, model: int, keys: Integers, gra
 
 
 @compiled
-def _step(state: State, settings: Settings, model: int, keys: Integers, gradient: Doubles, power: int) -> bool:
+def _step(state: State, settings: Settings, model: int, keys: Ints, gradient: Floats, power: int) -> bool:
     """Let the optimizer update the weights; return whether River could."""
     optimizer = settings.optimizer
     if optimizer == SGD:
@@ -599,7 +596,7 @@ def _step(state: State, settings: Settings, model: int, keys: Integers, gradient
 
 
 @compiled
-def _penalise(state: State, settings: Settings, model: int, keys: Integers) -> None:
+def _penalise(state: State, settings: Settings, model: int, keys: Ints) -> None:
     """Apply the l1 penalty, as far as it is not applied yet."""
     numbers, present = state.numbers, state.present
     state.scalars[PENALTY] += settings.l1 * settings.rate
@@ -657,7 +654,7 @@ def run(
     state: State,
     frames: Frames,
     entries: Entries,
-    scores: Doubles,
+    scores: Floats,
     first: int,
     last: int,
     power: int,

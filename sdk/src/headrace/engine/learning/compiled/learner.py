@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from headrace.definition import FeatureDefinition, FieldType, Task
 from headrace.engine.export import present
+from headrace.engine.learning.arrays import Floats, Ints
 from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.compiled.c_library import addresses
-from headrace.engine.learning.compiled.kernel import ANSWER, LOG, QUESTION, Doubles, Entries, Integers, run
+from headrace.engine.learning.compiled.kernel import ANSWER, LOG, QUESTION, Entries, run
 from headrace.engine.learning.compiled.plan import Recognised, recognise
 from headrace.engine.learning.compiled.state import LearnedState, program_of
 from headrace.engine.learning.refusal import Refusal
@@ -25,7 +26,7 @@ class Prepared(NamedTuple):
 
     columns: Columns
     entries: Entries
-    codes: Integers
+    codes: Ints
 
 
 class Run(NamedTuple):
@@ -41,7 +42,7 @@ class Run(NamedTuple):
         What the estimator raised at the entry after them.
     """
 
-    scores: Doubles
+    scores: Floats
     done: int
     error: Exception | None = None
 
@@ -70,7 +71,7 @@ class River:
         self._binary = binary
         self.examples = examples
 
-    def run(self, columns: Columns, scores: Doubles, row: int) -> None:
+    def run(self, columns: Columns, scores: Floats, row: int) -> None:
         """Ask or learn an entry."""
         values = self._row(columns, row)
         if columns.kinds[row] == QUESTION:
@@ -178,7 +179,7 @@ class CompiledLearner:
         learned = np.concatenate((arrays.numbers[arrays.present], arrays.scalars))
         return bool((np.abs(learned) <= limit).all())
 
-    def _run_compiled(self, message: Prepared, scores: Doubles, first: int, last: int) -> int:
+    def _run_compiled(self, message: Prepared, scores: Floats, first: int, last: int) -> int:
         """Run the kernel; return the entry before which it stopped, for River to go on."""
         self._is_ahead = True
         before = self._state.backup(message.codes)
@@ -190,14 +191,14 @@ class CompiledLearner:
         self._river.examples = self._state.examples
         return stopped
 
-    def _kernel(self, message: Prepared, scores: Doubles, first: int, last: int) -> int:
+    def _kernel(self, message: Prepared, scores: Floats, first: int, last: int) -> int:
         library = addresses()
         assert library is not None
         arrays, frames = self._state.arrays, self._state.frames
         settings, program = self._settings, self._program
         return run(program, settings, arrays, frames, message.entries, scores, first, last, *library)
 
-    def _run_river(self, message: Prepared, scores: Doubles, row: int) -> Exception | None:
+    def _run_river(self, message: Prepared, scores: Floats, row: int) -> Exception | None:
         """Give an entry to the estimator itself; return what it raised."""
         self.to_river()
         try:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from headrace.definition import FeatureDefinition, Task
+from headrace.engine.learning.arrays import Floats
 from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.compiled.c_library import addresses, equals_python
-from headrace.engine.learning.compiled.kernel import LOG, Doubles
+from headrace.engine.learning.compiled.kernel import LOG
 from headrace.engine.learning.compiled.learner import CompiledLearner, River, places_of
 from headrace.engine.learning.compiled.plan import Plan, recognise
 from headrace.engine.learning.compiled.state import LearnedState
@@ -70,7 +71,7 @@ def _trial(estimator: Any, features: Sequence[FeatureDefinition], task: Task, pl
 
 def _by_river(
     estimator: Any, features: Sequence[FeatureDefinition], columns: Columns, *, binary: bool
-) -> tuple[Doubles, Exception | None]:
+) -> tuple[Floats, Exception | None]:
     """Return the scores of the estimator itself, and the error that ended it."""
     river = River(estimator, features, binary=binary)
     scores = np.full(len(columns), np.nan)

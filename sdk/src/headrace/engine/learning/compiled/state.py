@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from river import optim, preprocessing, stats, utils
 
+from headrace.engine.learning.arrays import Bools, Floats, Ints
 from headrace.engine.learning.compiled import kernel
 from headrace.engine.learning.compiled.kernel import (
     COUNTS,
@@ -18,10 +19,7 @@ from headrace.engine.learning.compiled.kernel import (
     MEANS,
     PENALTY,
     VARIANCES,
-    Doubles,
-    Flags,
     Frames,
-    Integers,
     Program,
     State,
 )
@@ -57,14 +55,14 @@ class Backup(NamedTuple):
     The order of keys needs no backup: the kernel only writes behind the keys that are present.
     """
 
-    keys: Integers
-    codes: Integers
-    numbers: Doubles
-    present: Flags
-    sizes: Integers
-    seen: Flags
-    scalars: Doubles
-    counters: Integers
+    keys: Ints
+    codes: Ints
+    numbers: Floats
+    present: Bools
+    sizes: Ints
+    seen: Bools
+    scalars: Floats
+    counters: Ints
 
 
 class _Unusual(Exception):
@@ -169,7 +167,7 @@ class LearnedState:
             return self.category(feature, value)
         return kernel.UNKNOWN
 
-    def backup(self, codes: Integers) -> Backup:
+    def backup(self, codes: Ints) -> Backup:
         """Return a copy of what entries with these categories may change."""
         arrays = self.arrays
         keys = np.arange(self._features if self._drops_zeros else len(self._names))
