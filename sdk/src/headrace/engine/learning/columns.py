@@ -23,7 +23,7 @@ class Columns:
     categories
         The columns of text: None or empty where missing.
     labels
-        float64[n]: of answers.
+        float64[n]: of answers; 0 or 1 if the task is binary.
     weights
         float64[n]: of answers.
     """

@@ -10,7 +10,7 @@ from headrace.definition import Task
 from headrace.engine.learning.arrays import Bools
 from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.rows import Rows
-from headrace.engine.learning.steps import labels_of
+from headrace.engine.learning.steps import are_true, labels_of
 from headrace.wire.tables import LogEntries
 
 #: The kind of entries that are left out.
@@ -59,7 +59,7 @@ class EntryArrays:
         self.weights = entries.weights[first:]
         self.asked = _asked(entries, first, former=former)
         labels = np.asarray(entries.labels[first:], np.float64)
-        self.labels = np.where(labels > 0.5, 1.0, 0.0) if task is Task.BINARY else labels
+        self.labels = are_true(labels).astype(np.float64) if task is Task.BINARY else labels
         self.kinds = entries.kinds[first:].copy()
         if skipped:
             # An answer whose question is not in the log is identified by its own place.

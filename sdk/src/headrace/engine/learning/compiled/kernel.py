@@ -471,8 +471,8 @@ def _loss_gradient(settings: Settings, predicted: float, label: float, exp: int)
     """Return the derivative of the loss."""
     if settings.loss == SQUARED:
         return 2.0 * (predicted - label)
-    sign = 1.0 if label > 0.5 else -1.0
-    weight = settings.weight_pos if label > 0.5 else settings.weight_neg
+    sign = 1.0 if label == 1.0 else -1.0
+    weight = settings.weight_pos if label == 1.0 else settings.weight_neg
     margin = predicted * sign
     if margin < -18.0:
         return weight * -sign

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,10 +16,12 @@ from headrace.engine.export import present
 from headrace.engine.learning.arrays import Floats, Ints
 from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.compiled.c_library import addresses
-from headrace.engine.learning.compiled.kernel import ANSWER, LOG, QUESTION, Entries, run
+from headrace.engine.learning.compiled.kernel import ANSWER, QUESTION, Entries, run
 from headrace.engine.learning.compiled.plan import Recognised, recognise
 from headrace.engine.learning.compiled.state import LearnedState, program_of
 from headrace.engine.learning.refusal import Refusal
+from headrace.engine.learning.steps import labels_of, step_of
+from headrace.engine.quality.baselines import baseline_of
 
 
 class Prepared(NamedTuple):
@@ -53,7 +56,7 @@ def places_of(features: Sequence[FeatureDefinition]) -> tuple[list[int], list[in
     return [place for place, text in enumerate(texts) if not text], [place for place, text in enumerate(texts) if text]
 
 
-class River:
+class RiverLearner:
     """The estimator itself, which takes entries one at a time.
 
     Attributes
@@ -62,25 +65,27 @@ class River:
         The number of examples that it has learned.
     """
 
-    def __init__(
-        self, estimator: Any, features: Sequence[FeatureDefinition], examples: int = 0, *, binary: bool
-    ) -> None:
+    def __init__(self, estimator: Any, features: Sequence[FeatureDefinition], task: Task, examples: int = 0) -> None:
         self._estimator = estimator
         self._names = [feature.name for feature in features]
         self._places = places_of(features)
-        self._binary = binary
+        self._task = task
+        # `Learning` has the baseline that counts.
+        self._step = step_of(task, baseline_of(task))
         self.examples = examples
 
     def run(self, columns: Columns, scores: Floats, row: int) -> None:
         """Ask or learn an entry."""
-        values = self._row(columns, row)
+        rows = (self._row(columns, row),)
         if columns.kinds[row] == QUESTION:
             # Until something was learned, a copy is asked, so that a question adds no keys to the model.
             estimator = self._estimator if self.examples else copy.deepcopy(self._estimator)
-            scores[row] = estimator.predict_proba_one(values)[True] if self._binary else estimator.predict_one(values)
+            values = array("d")
+            self._step.ask(estimator, rows, values)
+            scores[row] = values[0]
         elif columns.kinds[row] == ANSWER:
-            label, weight = float(columns.labels[row]), float(columns.weights[row])
-            self._estimator.learn_one(values, label > 0.5 if self._binary else label, w=weight)
+            labels, weights = labels_of(self._task, columns.labels[row : row + 1]), columns.weights[row : row + 1]
+            self._step.learn(self._estimator, rows, labels, weights.tolist())
             self.examples += 1
 
     def _row(self, columns: Columns, row: int) -> dict[str, float | str]:
@@ -101,12 +106,18 @@ class CompiledLearner:
     """
 
     def __init__(
-        self, estimator: Any, features: Sequence[FeatureDefinition], recognised: Recognised, state: LearnedState
+        self,
+        estimator: Any,
+        features: Sequence[FeatureDefinition],
+        task: Task,
+        *,
+        recognised: Recognised,
+        state: LearnedState,
     ) -> None:
         self._settings = recognised.plan.settings
         self._program = program_of(recognised.plan, len(features))
         self._state = state
-        self._river = River(estimator, features, state.examples, binary=self._settings.loss == LOG)
+        self._river = RiverLearner(estimator, features, task, state.examples)
         self._places = places_of(features)
         self._encoded = recognised.plan.encoded
         self._is_ahead = False
@@ -134,7 +145,9 @@ class CompiledLearner:
         if addresses() is None:
             return Refusal("The C library of this process does not name its functions")
         state = LearnedState.from_river(recognised, [feature.name for feature in features], examples)
-        return state if isinstance(state, Refusal) else cls(estimator, features, recognised, state)
+        if isinstance(state, Refusal):
+            return state
+        return cls(estimator, features, task, recognised=recognised, state=state)
 
     def prepared(self, columns: Columns) -> Prepared:
         """Return a message in the form that `run` takes. Prepare a message before it is run, and after those before it.

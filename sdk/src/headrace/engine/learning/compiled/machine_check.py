@@ -12,8 +12,7 @@ from headrace.definition import FeatureDefinition, Task
 from headrace.engine.learning.arrays import Floats
 from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.compiled.c_library import addresses, equals_python
-from headrace.engine.learning.compiled.kernel import LOG
-from headrace.engine.learning.compiled.learner import CompiledLearner, River, places_of
+from headrace.engine.learning.compiled.learner import CompiledLearner, RiverLearner, places_of
 from headrace.engine.learning.compiled.plan import Plan, recognise
 from headrace.engine.learning.compiled.state import LearnedState
 from headrace.engine.learning.ordered_sets import in_order
@@ -64,16 +63,16 @@ def _trial(estimator: Any, features: Sequence[FeatureDefinition], task: Task, pl
         return False
     run = learner.run(learner.prepared(columns), 0, len(columns))
     learner.to_river()
-    scores, error = _by_river(interpreted, features, columns, binary=plan.settings.loss == LOG)
+    scores, error = _by_river(interpreted, features, task, columns)
     same = np.array_equal(run.scores, scores, equal_nan=True) and repr(run.error) == repr(error)
     return same and _contents(compiled, features, task) == _contents(interpreted, features, task)
 
 
 def _by_river(
-    estimator: Any, features: Sequence[FeatureDefinition], columns: Columns, *, binary: bool
+    estimator: Any, features: Sequence[FeatureDefinition], task: Task, columns: Columns
 ) -> tuple[Floats, Exception | None]:
     """Return the scores of the estimator itself, and the error that ended it."""
-    river = River(estimator, features, binary=binary)
+    river = RiverLearner(estimator, features, task)
     scores = np.full(len(columns), np.nan)
     # NumPy's numbers, which River has in places, warn where Python's do not.
     with np.errstate(all="ignore"):
