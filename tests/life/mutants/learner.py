@@ -12,7 +12,7 @@ import numpy as np
 
 from headrace.engine.learning import Learning, learning
 from headrace.engine.learning.columns import Columns
-from headrace.engine.learning.compiled import CompiledLearner, Prepared
+from headrace.engine.learning.compiled import CompiledLearner, PreparedMessage
 from headrace.engine.learning.refusal import Refusal
 from headrace.engine.learning.rows import Row, Rows
 from headrace.engine.learning.steps import BinaryStep, Scored
@@ -44,7 +44,7 @@ def missing_is_zero() -> None:
     """Treat a missing value as 0."""
     of, prepared = Rows.of, CompiledLearner.prepared
 
-    def without_missing(self: CompiledLearner, columns: Columns) -> Prepared:
+    def without_missing(self: CompiledLearner, columns: Columns) -> PreparedMessage:
         return prepared(self, replace(columns, numbers=np.nan_to_num(columns.numbers, nan=0.0)))
 
     def filled(self: Rows, *arguments: Any, **options: Any) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""A baseline that follows many labels at once equals one that learns them one by one, to the last bit."""
+"""A baseline that learns many labels at once equals one that learns them one by one, to the last bit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LABELS = {
 
 @pytest.mark.parametrize("kind", LABELS)
 @pytest.mark.parametrize("sizes", [(7,), (0, 3, 4), (1,) * 7])
-def test_course_is_that_of_single_labels(
+def test_values_are_those_of_single_labels(
     kind: type[BinaryBaseline] | type[RegressionBaseline], sizes: tuple[int, ...]
 ) -> None:
     one, many = kind(), kind()
@@ -24,11 +24,11 @@ def test_course_is_that_of_single_labels(
     start = 0
     for size in sizes:
         rows = range(start, start + size)
-        course = many.follow(labels[start : start + size], weights[start : start + size])
+        values = many.learn_all(labels[start : start + size], weights[start : start + size])
         expected = [(one.prior, one.last)]
         for row in rows:
             one.learn(bool(labels[row]) if kind is BinaryBaseline else float(labels[row]), float(weights[row]))
             expected.append((one.prior, one.last))
-        assert repr(list(zip(*(column.tolist() for column in course), strict=True))) == repr(expected)
+        assert repr(list(zip(*(column.tolist() for column in values), strict=True))) == repr(expected)
         assert repr(many) == repr(one)
         start += size

@@ -288,9 +288,9 @@ class Learning:
         questions, answers = (start + np.flatnonzero(kinds == kind) for kind in (_QUESTION, _ANSWER))
         baseline = self._quality.baseline
         assert not isinstance(baseline, MulticlassBaseline), "no multiclass model has a compiled form"
-        course = baseline.follow(entries.labels[answers], entries.weights[answers])
-        known = np.searchsorted(answers, questions)
-        values = np.column_stack((scores[questions], course.priors[known], course.lasts[known]))
+        baselines = baseline.learn_all(entries.labels[answers], entries.weights[answers])
+        answers_before = np.searchsorted(answers, questions)
+        values = np.column_stack((scores[questions], baselines.priors[answers_before], baselines.lasts[answers_before]))
         self.waiting.add(array("q", entries.seqs[questions].tobytes()), array("d", values.tobytes()))
         if self._asked is not None:
             for seq, score in zip(entries.seqs[questions].tolist(), scores[questions].tolist(), strict=True):

@@ -19,8 +19,16 @@ from headrace.engine.quality.arithmetic import Floats, running
 SCALE = 2.0**-64
 
 
-class Course(NamedTuple):
-    """A baseline over N labels: N + 1 priors, and the label learned last, before each label and after all of them."""
+class BaselineValues(NamedTuple):
+    """The predictions of the baselines while N labels are learned: before each label, and after the last one.
+
+    Attributes
+    ----------
+    priors
+        float64[N + 1]: those of the prior.
+    lasts
+        float64[N + 1]: those of no change, which are the label learned last.
+    """
 
     priors: Floats
     lasts: Floats
@@ -42,14 +50,14 @@ class BinaryBaseline(msgspec.Struct, tag="binary"):
             self.true += weight
         self.last = 1.0 if label else 0.0
 
-    def follow(self, labels: Floats, weights: Floats) -> Course:
-        """Learn labels one after the other, as `learn` does; return the baseline's course."""
+    def learn_all(self, labels: Floats, weights: Floats) -> BaselineValues:
+        """Learn labels one after the other, as `learn` does; return the predictions between them."""
         weight = running(self.weight, weights)
         true = running(self.true, np.where(labels > 0.5, weights, 0.0))
         lasts = np.concatenate(((self.last,), np.where(labels > 0.5, 1.0, 0.0)))
         self.examples += len(labels)
         self.weight, self.true, self.last = float(weight[-1]), float(true[-1]), float(lasts[-1])
-        return Course((true + 1.0) / (weight + 2.0), lasts)
+        return BaselineValues((true + 1.0) / (weight + 2.0), lasts)
 
     @property
     def prior(self) -> float:
@@ -92,8 +100,8 @@ class RegressionBaseline(msgspec.Struct, tag="regression"):
         self.total += label * SCALE * weight
         self.last = label
 
-    def follow(self, labels: Floats, weights: Floats) -> Course:
-        """Learn labels one after the other, as `learn` does; return the baseline's course."""
+    def learn_all(self, labels: Floats, weights: Floats) -> BaselineValues:
+        """Learn labels one after the other, as `learn` does; return the predictions between them."""
         # Python's floats overflow without a warning.
         with np.errstate(all="ignore"):
             weight = running(self.weight, weights)
@@ -102,7 +110,7 @@ class RegressionBaseline(msgspec.Struct, tag="regression"):
         lasts = np.concatenate(((self.last,), labels))
         self.examples += len(labels)
         self.weight, self.total, self.last = float(weight[-1]), float(total[-1]), float(lasts[-1])
-        return Course(priors, lasts)
+        return BaselineValues(priors, lasts)
 
     @property
     def prior(self) -> float:

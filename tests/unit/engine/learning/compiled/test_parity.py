@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from river import compose, linear_model, optim, preprocessing
 
 from headrace.definition import FeatureDefinition, Task
-from headrace.engine.learning.compiled import Recognised, recognise
+from headrace.engine.learning.compiled import RecognisedEstimator, recognise
 from headrace.engine.learning.compiled.state import LearnedState
 from headrace.engine.learning.ordered_sets import in_order
 from headrace.engine.learning.soundness import not_finite
@@ -350,9 +350,9 @@ def test_entries_before_one_that_only_river_can_take(drop_zeros: bool, parameter
 def test_backup_has_only_what_a_message_may_change() -> None:
     estimator = OVER_TEXT["encoded without zeros"]() | logistic("adagrad", "plain")
     recognised = recognise(estimator, MIXED, Task.BINARY)
-    assert isinstance(recognised, Recognised)
+    assert isinstance(recognised, RecognisedEstimator)
     state = LearnedState(recognised, [each.name for each in MIXED], 0)
-    codes = [state.category(1, f"c{number}") for number in range(100)]
+    codes = [state.category_or_new(1, f"c{number}") for number in range(100)]
     backup = state.backup(np.array(codes[40:43]))
     assert backup.numbers.shape[1] == backup.present.shape[1] == len(MIXED) + 3
     assert backup.seen.shape[1] == 3

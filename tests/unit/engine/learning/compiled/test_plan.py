@@ -9,7 +9,7 @@ import river
 from river import compose, linear_model, optim, preprocessing, tree
 
 from headrace.definition import Task
-from headrace.engine.learning.compiled import CompiledLearner, Recognised, kernel, recognise
+from headrace.engine.learning.compiled import CompiledLearner, RecognisedEstimator, kernel, recognise
 from headrace.engine.learning.refusal import Refusal
 from headrace.wire.tables import Kind
 from tests.unit.engine.learning.compiled.pairs import MIXED, NUMBERS
@@ -81,9 +81,9 @@ def test_kinds_of_entries_are_those_of_the_log() -> None:
 def test_learner_of_the_demo_is_recognised() -> None:
     estimator = preprocessing.StandardScaler() | LOGISTIC(optim.AdaGrad(0.01), intercept_lr=0.0002)
     recognised = recognise(estimator, NUMBERS, Task.BINARY)
-    assert isinstance(recognised, Recognised)
+    assert isinstance(recognised, RecognisedEstimator)
     again = recognise(preprocessing.StandardScaler() | estimator[-1].clone(), NUMBERS, Task.BINARY)
-    assert isinstance(again, Recognised)
+    assert isinstance(again, RecognisedEstimator)
     assert hash(again.plan) == hash(recognised.plan)
 
 

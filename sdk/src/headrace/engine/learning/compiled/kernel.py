@@ -54,7 +54,17 @@ UNKNOWN = -1
 class Settings(NamedTuple):
     """The parameters of a linear model and of its optimizer.
 
-    `first`, `second` and `third` are an optimizer's own numbers, as `plan` gives them.
+    The meaning of `first`, `second` and `third` depends on the optimizer:
+
+    ========  ======  ======  =====
+              first   second  third
+    ========  ======  ======  =====
+    SGD
+    AdaGrad   eps
+    Adam      beta_1  beta_2  eps
+    RMSProp   rho     eps
+    FTRL      beta    l1      l2
+    ========  ======  ======  =====
     """
 
     loss: int
@@ -90,7 +100,7 @@ class Program(NamedTuple):
 
 
 class State(NamedTuple):
-    """What was learned.
+    """The learned state of a model and of its transformers.
 
     Attributes
     ----------
@@ -211,24 +221,24 @@ def _learn_standard(state: State, operation: Ints, keys: Ints, values: Floats, p
 
 
 @compiled
-def _apply_standard(state: State, operation: Ints, keys: Ints, values: Floats, keeps: bool) -> bool:
-    """Scale a frame in place; return whether River could. `keeps`: keys that River looks up are kept."""
+def _apply_standard(state: State, operation: Ints, keys: Ints, values: Floats, creates_keys: bool) -> bool:
+    """Scale a frame in place; return whether River could. `creates_keys`: keys that River looks up are created."""
     table, with_std = operation[FIRST], operation[SECOND]
     numbers, present = state.numbers, state.present
     for place in range(len(keys)):
         key = keys[place]
         if not with_std:
-            if keeps and not present[table + MEANS, key]:
+            if creates_keys and not present[table + MEANS, key]:
                 _create(state, table + MEANS, key)
             values[place] -= numbers[table + MEANS, key]
             continue
-        if keeps and not present[table + VARIANCES, key]:
+        if creates_keys and not present[table + VARIANCES, key]:
             _create(state, table + VARIANCES, key)
         variance = numbers[table + VARIANCES, key]
         if variance < 0.0:
             return False
         if variance != 0.0:
-            if keeps and not present[table + MEANS, key]:
+            if creates_keys and not present[table + MEANS, key]:
                 _create(state, table + MEANS, key)
             values[place] = (values[place] - numbers[table + MEANS, key]) / numbers[table + DEVIATIONS, key]
         else:
@@ -253,12 +263,12 @@ def _learn_min_max(state: State, table: int, keys: Ints, values: Floats) -> None
 
 
 @compiled
-def _apply_min_max(state: State, table: int, keys: Ints, values: Floats, keeps: bool) -> None:
+def _apply_min_max(state: State, table: int, keys: Ints, values: Floats, creates_keys: bool) -> None:
     """Scale a frame in place."""
     numbers, present = state.numbers, state.present
     for place in range(len(keys)):
         key = keys[place]
-        if keeps:
+        if creates_keys:
             if not present[table, key]:
                 _create(state, table, key)
             if not present[table + 1, key]:
@@ -384,17 +394,17 @@ def _copy(operation: Ints, frames: Frames) -> int:
 
 
 @compiled
-def _scale(state: State, operation: Ints, frames: Frames, learns: bool, keeps: bool, power: int) -> bool:
+def _scale(state: State, operation: Ints, frames: Frames, learns: bool, creates_keys: bool, power: int) -> bool:
     """Scale a frame into another one; return whether River could."""
     size, target = _copy(operation, frames), operation[TARGET]
     keys, values = frames.keys[target, :size], frames.values[target, :size]
     if operation[CODE] == STANDARD:
         if learns and not _learn_standard(state, operation, keys, values, power):
             return False
-        return _apply_standard(state, operation, keys, values, keeps)
+        return _apply_standard(state, operation, keys, values, creates_keys)
     if learns:
         _learn_min_max(state, operation[FIRST], keys, values)
-    _apply_min_max(state, operation[FIRST], keys, values, keeps)
+    _apply_min_max(state, operation[FIRST], keys, values, creates_keys)
     return True
 
 
@@ -413,7 +423,7 @@ def _read(frames: Frames, features: Floats) -> None:
 
 @compiled
 def _transform(
-    program: Program, state: State, frames: Frames, features: Floats, learns: bool, keeps: bool, power: int
+    program: Program, state: State, frames: Frames, features: Floats, learns: bool, creates_keys: bool, power: int
 ) -> bool:
     """Turn a row into the input of the model, in the last frame; return whether River could."""
     _read(frames, features)
@@ -421,7 +431,7 @@ def _transform(
         operation = program.operations[number]
         code = operation[CODE]
         if code == STANDARD or code == MIN_MAX:
-            if not _scale(state, operation, frames, learns, keeps, power):
+            if not _scale(state, operation, frames, learns, creates_keys, power):
                 return False
         elif code == ONE_HOT:
             if learns:
@@ -672,7 +682,7 @@ def run(
     Returns
     -------
     int
-        `last`, or the entry at which Python would raise an error or leave the real numbers. The state is then that of
+        `last`, or the entry at which Python would raise an error or produce a complex number. The state is then that of
         an entry learned in part.
     """
     model = len(state.sizes) - MODEL_TABLES
@@ -682,9 +692,9 @@ def run(
         if kind != QUESTION and kind != ANSWER:
             continue
         learns = kind == ANSWER
-        # Until something was learned River asks a copy, so that a question adds no keys to the model.
-        keeps = learns or state.counters[EXAMPLES] > 0
-        if not _transform(program, state, frames, entries.features[row], learns, keeps, power):
+        # Before its first example River asks a copy, so that a question adds no keys to the model.
+        creates_keys = learns or state.counters[EXAMPLES] > 0
+        if not _transform(program, state, frames, entries.features[row], learns, creates_keys, power):
             return row
         if learns:
             label, weight = entries.labels[row], entries.weights[row]

@@ -17,14 +17,14 @@ from headrace.engine.learning.arrays import Floats, Ints
 from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.compiled.c_library import addresses
 from headrace.engine.learning.compiled.kernel import ANSWER, QUESTION, Entries, run
-from headrace.engine.learning.compiled.plan import Recognised, recognise
+from headrace.engine.learning.compiled.plan import RecognisedEstimator, recognise
 from headrace.engine.learning.compiled.state import LearnedState, program_of
 from headrace.engine.learning.refusal import Refusal
 from headrace.engine.learning.steps import labels_of, step_of
 from headrace.engine.quality.baselines import baseline_of
 
 
-class Prepared(NamedTuple):
+class PreparedMessage(NamedTuple):
     """A message that is ready to be run, with the codes of its categories."""
 
     columns: Columns
@@ -78,7 +78,7 @@ class RiverLearner:
         """Ask or learn an entry."""
         rows = (self._row(columns, row),)
         if columns.kinds[row] == QUESTION:
-            # Until something was learned, a copy is asked, so that a question adds no keys to the model.
+            # Before the first example a copy is asked, so that a question adds no keys to the model.
             estimator = self._estimator if self.examples else copy.deepcopy(self._estimator)
             values = array("d")
             self._step.ask(estimator, rows, values)
@@ -101,8 +101,8 @@ class RiverLearner:
 class CompiledLearner:
     """Asks and learns as a River estimator does: the same scores, and the same state after it, to the last bit.
 
-    The estimator itself is behind until `to_river`. An entry at which Python would raise an error or leave the real
-    numbers is given to the estimator itself.
+    The estimator is not updated until `to_river`. An entry at which Python would raise an error or produce a complex
+    number is given to the estimator itself.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class CompiledLearner:
         features: Sequence[FeatureDefinition],
         task: Task,
         *,
-        recognised: Recognised,
+        recognised: RecognisedEstimator,
         state: LearnedState,
     ) -> None:
         self._settings = recognised.plan.settings
@@ -149,10 +149,10 @@ class CompiledLearner:
             return state
         return cls(estimator, features, task, recognised=recognised, state=state)
 
-    def prepared(self, columns: Columns) -> Prepared:
-        """Return a message in the form that `run` takes. Prepare a message before it is run, and after those before it.
+    def prepared(self, columns: Columns) -> PreparedMessage:
+        """Return a message in the form that `run` takes; messages are prepared and run in the order of the log.
 
-        Only categories of answers get codes: what is only asked leaves nothing behind.
+        Only categories of answers get codes, because a question leaves no category in the state.
         """
         numbers, texts = self._places
         features = np.empty((len(columns), len(numbers) + len(texts)))
@@ -162,9 +162,9 @@ class CompiledLearner:
         # Copies, because the kernel is compiled for arrays that can be written, and Arrow's cannot.
         kinds, labels, weights = columns.kinds.copy(), columns.labels.copy(), columns.weights.copy()
         codes = np.unique(features[:, self._encoded])
-        return Prepared(columns, Entries(kinds, features, labels, weights), codes[codes >= 0.0].astype(np.int64))
+        return PreparedMessage(columns, Entries(kinds, features, labels, weights), codes[codes >= 0.0].astype(np.int64))
 
-    def run(self, message: Prepared, first: int, last: int) -> Run:
+    def run(self, message: PreparedMessage, first: int, last: int) -> Run:
         """Ask and learn the entries of a message from `first` to before `last`, in order."""
         scores = np.full(len(message.columns), math.nan)
         row = first
@@ -178,7 +178,7 @@ class CompiledLearner:
         return Run(scores, last)
 
     def to_river(self) -> None:
-        """Make the estimator what it would be if it had learned itself."""
+        """Write the learned tables back into the River estimator."""
         if self._is_ahead:
             self._state.to_river()
             self._is_ahead = False
@@ -186,13 +186,13 @@ class CompiledLearner:
     def is_within(self, limit: float) -> bool:
         """Return whether all numbers of the learned state are finite, and none is beyond a limit.
 
-        This takes no time, while `to_river` takes some for each key.
+        Unlike `to_river`, it creates no Python object for each key.
         """
         arrays = self._state.arrays
         learned = np.concatenate((arrays.numbers[arrays.present], arrays.scalars))
         return bool((np.abs(learned) <= limit).all())
 
-    def _run_compiled(self, message: Prepared, scores: Floats, first: int, last: int) -> int:
+    def _run_compiled(self, message: PreparedMessage, scores: Floats, first: int, last: int) -> int:
         """Run the kernel; return the entry before which it stopped, for River to go on."""
         self._is_ahead = True
         before = self._state.backup(message.codes)
@@ -204,14 +204,14 @@ class CompiledLearner:
         self._river.examples = self._state.examples
         return stopped
 
-    def _kernel(self, message: Prepared, scores: Floats, first: int, last: int) -> int:
+    def _kernel(self, message: PreparedMessage, scores: Floats, first: int, last: int) -> int:
         library = addresses()
         assert library is not None
         arrays, frames = self._state.arrays, self._state.frames
         settings, program = self._settings, self._program
         return run(program, settings, arrays, frames, message.entries, scores, first, last, *library)
 
-    def _run_river(self, message: Prepared, scores: Floats, row: int) -> Exception | None:
+    def _run_river(self, message: PreparedMessage, scores: Floats, row: int) -> Exception | None:
         """Give an entry to the estimator itself; return what it raised."""
         self.to_river()
         try:
@@ -234,6 +234,6 @@ class CompiledLearner:
             code = known.get(text)
             if code is None:
                 state = self._state
-                code = state.category(place, text) if kind == ANSWER else state.category_to_ask(place, text)
+                code = state.category_or_new(place, text) if kind == ANSWER else state.category_in_question(place, text)
             codes.append(code)
         return codes

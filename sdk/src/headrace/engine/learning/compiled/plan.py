@@ -58,7 +58,7 @@ class Part(NamedTuple):
     encoder: int = 0
 
 
-class Recognised(NamedTuple):
+class RecognisedEstimator(NamedTuple):
     """An estimator that has a compiled form.
 
     Attributes
@@ -79,7 +79,7 @@ class Recognised(NamedTuple):
     model: Any
 
 
-def recognise(estimator: Any, features: Iterable[FeatureDefinition], task: Task) -> Recognised | Refusal:
+def recognise(estimator: Any, features: Iterable[FeatureDefinition], task: Task) -> RecognisedEstimator | Refusal:
     """Return the compiled form of an estimator, or why it has none.
 
     Parameters
@@ -107,7 +107,7 @@ def recognise(estimator: Any, features: Iterable[FeatureDefinition], task: Task)
 
 
 class _Refused(Exception):
-    """A part has no compiled form; the text says which."""
+    """A part of an estimator has no compiled form; the message names it."""
 
 
 def _refuse(subject: str) -> NoReturn:
@@ -122,7 +122,7 @@ def _refuse_replaced(step: Any) -> None:
 
 
 class _Frame(NamedTuple):
-    """What is known of a frame before any row is read: the features that it may hold, and whether it has codes."""
+    """A frame of every row: the features that it may hold, and whether it holds encoded categories."""
 
     number: int
     features: tuple[int, ...]
@@ -146,7 +146,7 @@ class _Recognition:
         self._frames = 1
         self._encoders = 0
 
-    def result(self, estimator: Any, task: Task) -> Recognised:
+    def result(self, estimator: Any, task: Task) -> RecognisedEstimator:
         """Return the compiled form of an estimator."""
         *steps, model = self._steps(estimator)
         _refuse_replaced(model)
@@ -166,7 +166,7 @@ class _Recognition:
             self._encoders,
             tuple(sorted(self._encoded)),
         )
-        return Recognised(plan, tuple(self._parts), tuple(self._pipelines), model)
+        return RecognisedEstimator(plan, tuple(self._parts), tuple(self._pipelines), model)
 
     def _steps(self, estimator: Any) -> list[Any]:
         """Return the steps of a pipeline; any other estimator is a step itself."""

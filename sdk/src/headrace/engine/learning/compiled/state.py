@@ -1,4 +1,4 @@
-"""What a compiled learner has learned: in arrays, and in the River objects that it stands for."""
+"""The learned state of a compiled learner: its tables, filled from River's objects and written back into them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from headrace.engine.learning.compiled.kernel import (
     Program,
     State,
 )
-from headrace.engine.learning.compiled.plan import Part, Plan, Recognised
+from headrace.engine.learning.compiled.plan import Part, Plan, RecognisedEstimator
 from headrace.engine.learning.refusal import Refusal
 
 #: Keys and categories for which there is room at first.
@@ -31,7 +31,7 @@ _ROOM = 16
 
 
 class _Optimizer(NamedTuple):
-    """The dictionaries that an optimizer keeps: their attributes, and how one is made when River makes it late."""
+    """The attributes of an optimizer's dictionaries, and the factory of those that River creates late."""
 
     attributes: tuple[str, ...]
     make: Callable[[], Any] | None = None
@@ -66,7 +66,7 @@ class Backup(NamedTuple):
 
 
 class _Unusual(Exception):
-    """A River object holds something that this learner would not have left there."""
+    """A River object holds a value that a compiled learner cannot hold."""
 
 
 class LearnedState:
@@ -92,7 +92,7 @@ class LearnedState:
     arrays: State
     frames: Frames
 
-    def __init__(self, recognised: Recognised, names: Sequence[str], examples: int) -> None:
+    def __init__(self, recognised: RecognisedEstimator, names: Sequence[str], examples: int) -> None:
         self._recognised = recognised
         self._features = len(names)
         # An encoder that keeps zeros puts each of its columns into each row.
@@ -109,10 +109,10 @@ class LearnedState:
         self.arrays = _empty(recognised.plan, _ROOM, _ROOM)
         self.frames = _frames(recognised.plan, _ROOM)
         for name in names:
-            self.key(name)
+            self.key_or_new(name)
 
     @classmethod
-    def from_river(cls, recognised: Recognised, names: Sequence[str], examples: int) -> LearnedState | Refusal:
+    def from_river(cls, recognised: RecognisedEstimator, names: Sequence[str], examples: int) -> LearnedState | Refusal:
         """Return what an estimator has learned, or why it cannot be used."""
         state = cls(recognised, names, examples)
         return state.load(examples) or state
@@ -138,7 +138,7 @@ class LearnedState:
         """Return the codes of a feature's categories."""
         return self._codes[feature]
 
-    def key(self, name: str) -> int:
+    def key_or_new(self, name: str) -> int:
         """Return the key of a name; a new one if there is none."""
         key = self._keys.get(name)
         if key is None:
@@ -149,7 +149,7 @@ class LearnedState:
             self._keys[name] = key
         return key
 
-    def category(self, feature: int, value: str) -> int:
+    def category_or_new(self, feature: int, value: str) -> int:
         """Return the code of a feature's category; a new one if there is none."""
         code = self._codes[feature].get(value)
         if code is None:
@@ -158,13 +158,13 @@ class LearnedState:
                 self._add_categories()
             self._categories.append((feature, value))
             self._codes[feature][value] = code
-            self.arrays.category_keys[code] = self.key(self._column(feature, value))
+            self.arrays.category_keys[code] = self.key_or_new(self._column(feature, value))
         return code
 
-    def category_to_ask(self, feature: int, value: str) -> int:
-        """Return the code of a category that was not learned: none, unless another key has the name of its column."""
+    def category_in_question(self, feature: int, value: str) -> int:
+        """Return the code of a category that was not learned: `UNKNOWN`, unless a key has the name of its column."""
         if self._column(feature, value) in self._keys:
-            return self.category(feature, value)
+            return self.category_or_new(feature, value)
         return kernel.UNKNOWN
 
     def backup(self, codes: Ints) -> Backup:
@@ -195,7 +195,7 @@ class LearnedState:
         arrays.counters[:] = backup.counters
 
     def to_river(self) -> None:
-        """Make the estimator what it would be if it had learned itself."""
+        """Write the learned tables back into the River estimator."""
         for part in self._recognised.parts:
             _WRITERS[type(part.step)](self, part)
         self._write_model()
@@ -252,7 +252,7 @@ class LearnedState:
         for name, value in items:
             if type(name) is not str or type(value) is not kind:
                 _refuse(f"The learned state holds {name!r}: {value!r}")
-            key = self.key(name)
+            key = self.key_or_new(name)
             self.arrays.numbers[table, key] = float(value)
             self.arrays.present[table, key] = True
             self.arrays.order[table, self.arrays.sizes[table]] = key
@@ -307,7 +307,7 @@ class LearnedState:
             feature = self._keys.get(name, -1)
             if feature not in self._codes or not all(type(value) is str for value in values):
                 _refuse(f"OneHotEncoder.values holds {name!r}")
-            codes = [self.category(feature, value) for value in values]
+            codes = [self.category_or_new(feature, value) for value in values]
             self.arrays.seen[part.encoder, codes] = True
         self._read(table, ((name, 0.0) for name in encoder.values))
         self._read(table + 1, ((name, 0.0) for name in encoder._zero_dict))
