@@ -16,9 +16,9 @@ from river import compose, preprocessing
 from headrace.definition import FieldType, Task
 from headrace.engine.learning.compiled import kernel, learner
 from headrace.wire.tables import Kind
+from tests.unit.engine.learning.compiled.logs import ORDINARY, TEXT, log
 from tests.unit.engine.learning.compiled.pairs import MIXED, Entry, by_compiled, by_river, compiled, feature
 from tests.unit.engine.learning.compiled.pipelines import OVER_TEXT, logistic
-from tests.unit.engine.learning.compiled.test_parity import ORDINARY, TEXT, log
 
 WORDS = tuple(feature(f"word_{number}", FieldType.STRING) for number in range(8))
 
