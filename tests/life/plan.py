@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from random import Random
 from typing import Generic, TypeVar
@@ -83,10 +83,17 @@ class Mark:
 
 @dataclass(frozen=True)
 class Change:
-    """A change of the loop's file, between a stop and a start of the loop: "view added" and the like."""
+    """A change of the loop's file, between a stop and a start of the loop: "view added" and the like.
+
+    Attributes
+    ----------
+    held
+        Whether the examples that it has made again are not finished before the writes that follow directly.
+    """
 
     what: str
     shape: Shape
+    held: bool = False
 
     def __str__(self) -> str:
         return f"changed file: {self.what}"
@@ -317,12 +324,27 @@ def _send_twice(plan: Plan, chapter: Chapter) -> Iterator[Action]:
     yield plan.write("send", chapter.events, Counter({"same file twice": 1}))
 
 
-def _bursts(how: str, plan: Plan, chapter: Chapter) -> Iterator[Action]:
+def _pulsar_bursts(plan: Plan, chapter: Chapter) -> Iterator[Action]:
     first, rest = halves(chapter.events)
     second, third = halves(rest)
     for index, events in enumerate((first, second, third)):
-        yield plan.write(how, events, chapter.situations if index == 0 else None)
+        yield plan.write("pulsar", events, chapter.situations if index == 0 else None)
         yield plan.pause("between bursts")
+
+
+def _grpc_bursts(plan: Plan, chapter: Chapter) -> Iterator[Action]:
+    """Write questions between events that they need: those are not idle yet, so the questions wait for the rest."""
+    first, rest = halves(chapter.events)
+    second, third = ({name: part[name] for name in part if name != "paid"} for part in halves(rest))
+    for index, events in enumerate(halves(first)):
+        yield plan.write("grpc", events, chapter.situations if index == 0 else None)
+        yield plan.pause("between bursts")
+    yield plan.write("grpc", second)
+    # Longer than a delivery takes, and shorter than `idle`.
+    yield Pause(0.6, "before questions that wait for more")
+    yield plan.write("grpc", {"paid": rest["paid"]})
+    yield plan.write("grpc", third, Counter({"questions before what they need": 1}))
+    yield plan.pause("between bursts")
 
 
 def _own_producers(plan: Plan, chapter: Chapter) -> Iterator[Action]:
@@ -341,7 +363,7 @@ def _changed_between(plan: Plan, chapter: Chapter) -> Iterator[Action]:
     """Change the file between questions and their labels, which then come while the examples are made again."""
     asked = {name: events for name, events in chapter.events.items() if name != "outcome"}
     yield plan.write("send", asked, chapter.situations)
-    yield plan.change(plan.choice(REMAKING))
+    yield replace(plan.change(plan.choice(REMAKING)), held=True)
     labels = {"outcome": chapter.events["outcome"]}
     first, rest = halves(labels)
     for events in (first, *halves(rest)):
@@ -357,8 +379,8 @@ _DELIVERIES_BY_NAME = {
     "send in turn": _send_in_turn,
     "send halves": _send_halves,
     "send twice": _send_twice,
-    "grpc bursts": lambda plan, chapter: _bursts("grpc", plan, chapter),
-    "pulsar bursts": lambda plan, chapter: _bursts("pulsar", plan, chapter),
+    "grpc bursts": _grpc_bursts,
+    "pulsar bursts": _pulsar_bursts,
     "own producers": _own_producers,
     "burst": _burst,
     "changed between": _changed_between,

@@ -30,7 +30,8 @@ _FEATURE, _FORMER = "feature.", "feature.~"
 #: This process's subscription to a loop's topics: another process reads everything again.
 _NAME = f"life-recorder-{uuid4().hex[:8]}"
 
-#: Milliseconds to wait for an available message, and the number of consumers to try.
+#: Milliseconds that a first consumer waits for an available message (each further one waits twice as long), and the
+#: number of consumers in a row that may get nothing new.
 _READ_MS, _TRIES = 2_000, 5
 
 
@@ -41,12 +42,19 @@ class Tail:
     It is read by a consumer with its own subscription: one that loses its connection gets again what it has not
     acknowledged, and learns the end of the log from the broker. A reader of the embedded broker would skip what it had
     fetched before.
+
+    Attributes
+    ----------
+    in_vain
+        The number of consumers in a row that got nothing new. Each has a subscription of its own: the embedded broker
+        may give a subscription nothing any more.
     """
 
     topic: str
     messages: list[Message] = field(default_factory=list)
     consumer: pulsar.Consumer | None = None
     last: pulsar.MessageId | None = None
+    in_vain: int = 0
 
     def read(self, client: pulsar.Client) -> None:
         """Read what has arrived.
@@ -56,25 +64,28 @@ class Tail:
         TimeoutError
             The broker says that there is more, and does not send it.
         """
-        for _ in range(_TRIES):
-            if self._read(client):
+        self.in_vain = 0
+        while self.in_vain < _TRIES:
+            before = self.last
+            if self._read(client, _READ_MS * 2**self.in_vain):
                 return
-            # The embedded broker sometimes sends a consumer nothing, but does send to another one.
+            self.in_vain = self.in_vain + 1 if self.last is before else 0
             assert self.consumer is not None
             self.consumer.close()
             self.consumer = None
         raise TimeoutError(f"{self.topic} holds more than its consumers get")
 
-    def _read(self, client: pulsar.Client) -> bool:
-        """Read what arrives; return False if a message is available and does not arrive."""
+    def _read(self, client: pulsar.Client, wait_ms: int) -> bool:
+        """Read what arrives; return False if a message is available and does not arrive within `wait_ms`."""
         if self.consumer is None:
+            name = f"{_NAME}-{self.in_vain}" if self.in_vain else _NAME
             self.consumer = client.subscribe(
-                self.topic, _NAME, initial_position=pulsar.InitialPosition.Earliest, receiver_queue_size=1_000
+                self.topic, name, initial_position=pulsar.InitialPosition.Earliest, receiver_queue_size=1_000
             )
         before = self.last
         try:
             while self._more(self.consumer):
-                self._take(self.consumer.receive(timeout_millis=_READ_MS))
+                self._take(self.consumer.receive(timeout_millis=wait_ms))
         except pulsar.Timeout:
             return False
         if self.last is not None and self.last is not before:

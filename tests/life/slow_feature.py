@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from headrace.history.remake import Remade
@@ -11,8 +13,12 @@ from headrace.wire.tables import LogEntries
 from headrace_feature import example_remaker
 from headrace_feature.__main__ import main
 
-#: Seconds that pass between the last read of an event and the end of the remaking.
-_SECONDS = 8.0
+#: The environment variable with the path of a file: while it exists, examples are not finished.
+HOLD = "HEADRACE_LIFE_HOLD"
+
+#: Seconds that pass between the last read of an event (or the end of a hold) and the end of the remaking, and the
+#: longest hold.
+_SECONDS, _LONGEST = 5.0, 90.0
 
 
 def slow_down() -> None:
@@ -29,6 +35,9 @@ def slow_down() -> None:
 
 def _late(entries: Iterator[LogEntries]) -> Iterator[LogEntries]:
     yield from entries
+    hold, start = Path(os.environ[HOLD]), time.monotonic()
+    while hold.exists() and time.monotonic() - start < _LONGEST:
+        time.sleep(0.1)
     time.sleep(_SECONDS)
 
 

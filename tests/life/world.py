@@ -23,6 +23,7 @@ from tests.life.loops import IDLE_S, source
 from tests.life.plan import HISTORY, RESTARTED, Action, Change, Compare, Mark, Pause, Restart, Write
 from tests.life.producers import Producers
 from tests.life.recorder import Recorder
+from tests.life.slow_feature import HOLD
 from tests.life.verdict import Right, Verdict, reasons, streamed, verdict, waits, wrong_answer
 from tests.oracle.scores import BareRiver
 from tests.oracle.vectors import USUAL, Tolerance
@@ -71,7 +72,8 @@ class World:
         self._loaded = compiler.load(self._file)
         self._options: dict[str, Any] = {"pulsar": "official"} if broker == "official" else {}
         self._environment = {"PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
-        self._environment |= environment or {}
+        self._hold = directory / "remaking is held"
+        self._environment |= {HOLD: str(self._hold)} | (environment or {})
         self._services = services or {}
         self._patience = patience
         self._tolerance = tolerance
@@ -101,6 +103,8 @@ class World:
 
     def perform(self, action: Action) -> None:
         """Carry out an action."""
+        if not isinstance(action, Write):
+            self._hold.unlink(missing_ok=True)
         match action:
             case Pause():
                 threading.Event().wait(action.idles * IDLE_S)
@@ -240,6 +244,8 @@ class World:
         self._running.close()
         self._file.write_text(source(self._partitions, shape=action.shape))
         self._loaded, now = compiler.load(self._file), _now()
+        if action.held:
+            self._hold.touch()
         self._up()
         # Use the loop as it runs: the embedded broker has no partitions.
         loop = self.loop.definition

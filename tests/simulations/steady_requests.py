@@ -73,7 +73,8 @@ class SteadyRequests(threading.Thread):
 
     def leave(self, addresses: Sequence[str]) -> None:
         """Ask only these scorers from now on; return once no request to another one is in flight."""
-        self.addresses = tuple(addresses)
+        with self._lock:  # a request that has chosen its scorer is in flight
+            self.addresses = tuple(addresses)
         while any(count for address, count in self._in_flight.items() if address not in addresses):
             time.sleep(0.01)
 
@@ -82,9 +83,8 @@ class SteadyRequests(threading.Thread):
         number = 0
         with ThreadPoolExecutor(_IN_FLIGHT) as pool:
             while not self._stopping.wait(max(start + number * self._apart - time.monotonic(), 0.0)):
-                addresses = self.addresses
-                address = addresses[number % len(addresses)]
                 with self._lock:
+                    address = self.addresses[number % len(self.addresses)]
                     self._in_flight[address] += 1
                 pool.submit(self._ask, address, number, start + number * self._apart)
                 number += 1

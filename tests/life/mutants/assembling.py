@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,15 +54,18 @@ def waits_for_nobody() -> None:
 
 def idle_for_good() -> None:
     """Never wait again for a partition that has been idle once."""
-    accept = Partition.accept
+    Partition.accept = _still_idle(Partition.accept)  # type: ignore[method-assign]
+    Partition.mark = _still_idle(Partition.mark)  # type: ignore[method-assign]
 
-    def still_idle(self: Partition, *arguments: object, **options: Any) -> object:
+
+def _still_idle(read: Callable[..., Any]) -> Callable[..., Any]:
+    def still_idle(self: Partition, *arguments: object, **options: Any) -> Any:
         idle = self.idle
-        refused = accept(self, *arguments, **options)  # type: ignore[arg-type]
+        result = read(self, *arguments, **options)
         self.idle = idle
-        return refused
+        return result
 
-    Partition.accept = still_idle  # type: ignore[method-assign,assignment]
+    return still_idle
 
 
 def some_vectors_unsent() -> None:

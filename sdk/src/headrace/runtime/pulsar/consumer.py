@@ -233,7 +233,7 @@ class PartitionConsumer:
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether the log has more, no process owns it, and subscribing again did not help.
+        """Whether the partition needs an owner and has none, and subscribing again did not help.
 
         A broker may keep a subscription for a consumer that was killed. The fence makes it safe to take over the
         partition all the same, and the log has the messages that the broker does not deliver.
@@ -324,7 +324,7 @@ class PartitionConsumer:
         self._consumer = self._subscribe()
 
     def _is_abandoned(self, last: Position) -> bool:
-        """Return whether the log has more and no process has made progress since the previous look."""
+        """Return whether an owner is needed and no process has made progress since the previous look."""
         before = self._seen
         if self._owner_progress is None or last.entry < 0:
             return False
