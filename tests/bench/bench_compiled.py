@@ -109,7 +109,9 @@ def by_compiled(
     if isinstance(learner, Refusal):
         raise RuntimeError(learner.reason)
     for part in parts:
-        scores.extend(learner.run(learner.prepared(part), 0, len(part)).scores[::2].tolist())
+        message = learner.prepared(part)
+        learner.run(message, 0, len(part))
+        scores.extend(message.scores[::2].tolist())
     learner.to_river()
     return time.process_time() - started, scores
 

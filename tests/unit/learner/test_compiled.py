@@ -49,9 +49,15 @@ def _numbers() -> Any:
     return compose.SelectType(float) | preprocessing.MinMaxScaler()
 
 
+def _two_encoders() -> Any:
+    first = compose.SelectType(str) | compose.Discard("kind") | preprocessing.OneHotEncoder(drop_zeros=True)
+    return first + (compose.SelectType(str) | compose.Discard("city") | preprocessing.OneHotEncoder())
+
+
 PIPELINES: dict[str, tuple[Task, Callable[[], Any]]] = {
     "logistic": (Task.BINARY, lambda: _encoded() | linear_model.LogisticRegression()),
     "adagrad": (Task.BINARY, lambda: _encoded() | linear_model.LogisticRegression(optim.AdaGrad(0.1), l2=0.01)),
+    "two encoders": (Task.BINARY, lambda: _two_encoders() | linear_model.LogisticRegression(optim.AdaGrad(0.1))),
     "adam": (Task.BINARY, lambda: _numbers() | linear_model.LogisticRegression(optim.Adam(0.05), l1=0.001)),
     "linear": (Task.REGRESSION, lambda: _encoded() | linear_model.LinearRegression(clip_gradient=2.0)),
     "ftrl": (Task.REGRESSION, lambda: _numbers() | linear_model.LinearRegression(optim.FTRLProximal())),
@@ -245,7 +251,7 @@ def test_failed_trial_lets_river_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(name, lambda: library._replace(power=other))
     monkeypatch.setattr(machine_check, "_verdicts", {})
     failed = Read(log)
-    refusal = Refusal("The compiled form computes other last digits than River on this machine")
+    refusal = Refusal("The compiled form computes other last digits than River on this machine", is_failure=True)
     assert failed.state.refusal == refusal
     assert failed.everything() == by_river.everything()
 
@@ -304,11 +310,14 @@ def failure(learner: AbstractContextManager[None]) -> tuple[Any, ...]:
     rows: list[Row] = [{"x": value} for value in (1.0, 2.0, 1e200, 3.0)]
     model = definition("m", Task.BINARY, rows[0])
     log = [Entry(Kind.QUESTION, 0), *(Entry(Kind.ANSWER, number, float(number == 2)) for number in range(4))]
-    learning = Learning(model, linear_model.LogisticRegression(optim.AdaGrad()))
+    asked: list[int] = []
+    learning = Learning(
+        model, linear_model.LogisticRegression(optim.AdaGrad()), asked=lambda place, _: asked.append(place)
+    )
     with learner, pytest.raises(LearnerFailed) as failed:
         list(learning.read(message(model, entries_of(model, rows, log), 0)))
     error = failed.value
-    return str(error), error.seq, error.question, error.id, error.position, learning.progress.position
+    return str(error), error.seq, error.question, error.id, error.position, learning.progress.position, asked
 
 
 def test_failing_example_is_the_same() -> None:
@@ -347,14 +356,13 @@ def test_river_learns_where_the_cache_of_compiled_code_cannot_be_written() -> No
         "from river.linear_model import LogisticRegression\n"
         "from headrace.definition import Task\n"
         "from headrace.engine.learning.choice import learner_of\n"
-        "print(learner_of(LogisticRegression(), (), Task.BINARY))\n"
+        "refusal = learner_of(LogisticRegression(), (), Task.BINARY)\n"
+        "print(refusal.reason, refusal.is_failure, type(refusal.error).__name__)\n"
     )
     environment = _environment(NUMBA_CACHE_DIR="/dev/null/x", NUMBA_CACHE_LOCATOR_CLASSES="UserProvidedCacheLocator")
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(
-        "Refusal(reason='Compiled code cannot be loaded: RuntimeError(\"cannot cache function"
-    )
-    assert done.stdout.endswith(" is_failure=True)\n")
+    assert done.stdout.startswith('Compiled code cannot be loaded: RuntimeError("cannot cache function')
+    assert done.stdout.endswith(" True RuntimeError\n")
 
 
 def test_river_learns_where_numba_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

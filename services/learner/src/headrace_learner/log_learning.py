@@ -75,7 +75,6 @@ class LogLearning:
         self._stopping = stopping
         self._refusal = None if compiled_learners else _OFF
         self._on_choice: Callable[[], None] | None = on_choice
-        self._is_refusal_logged = False
         self.state = self._new()
 
     def start(self, state: Learning | None, skipped: frozenset[int]) -> None:
@@ -120,22 +119,26 @@ class LogLearning:
                 self._versions.store_unsent(self.state)
 
     def _choose(self) -> None:
+        if self._on_choice is None:
+            self.state.choose(self._refusal)
+            return
         note = self._report.status.note
-        self._report.set_note(_LOADING)
+        self._report.set_note(_LOADING if self._refusal is None else note)
         self.state.choose(self._refusal)
         self._report.set_note(note)
         self._log_refusal()
-        if self._on_choice is not None:
-            self._on_choice()
-            self._on_choice = None
+        self._on_choice()
+        self._on_choice = None
 
     def _log_refusal(self) -> None:
-        """Log, once, why River learns the model, and not compiled code."""
+        """Log why River learns the model, and not compiled code."""
         refusal = self.state.refusal
-        if refusal is not None and not self._is_refusal_logged:
-            self._is_refusal_logged = True
-            log = _log.warning if refusal.is_failure else _log.info
-            log("learned_by_river", model=self._model.name, reason=refusal.reason)
+        if refusal is None:
+            return
+        if refusal.is_failure:
+            _log.warning("learned_by_river", model=self._model.name, reason=refusal.reason, exc_info=refusal.error)
+        else:
+            _log.info("learned_by_river", model=self._model.name, reason=refusal.reason)
 
     def _refuse(self, message: WrongMessage) -> None:
         """Write a dead letter for a message that is not part of the log, and continue after it."""

@@ -42,7 +42,7 @@ def learner_of(
         return _compiled(estimator, features, task, examples)
     except Exception as error:
         # Numba may be missing, or unable to write its cache; River needs neither.
-        return Refusal(f"Compiled code cannot be loaded: {error!r}", is_failure=True)
+        return Refusal(f"Compiled code cannot be loaded: {error!r}", is_failure=True, error=error)
 
 
 def _compiled(
@@ -52,5 +52,5 @@ def _compiled(
 
     learner = CompiledLearner.of(estimator, features, task, examples)
     if isinstance(learner, CompiledLearner) and not equals_river(estimator, features, task):
-        return Refusal("The compiled form computes other last digits than River on this machine")
+        return Refusal("The compiled form computes other last digits than River on this machine", is_failure=True)
     return learner

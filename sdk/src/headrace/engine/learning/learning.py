@@ -265,10 +265,10 @@ class Learning:
             due = learned + self._until_version()
             end = int(answers[due - 1]) + 1 if due <= len(answers) else entries.size
             run = learner.run(prepared, start, end)
+            for first, last in self._parts(entries, start, run.done):
+                self._take(entries, first, last, prepared.scores)
             if run.error is not None:
                 raise self._failure(entries, run.done, run.error) from run.error
-            for first, last in self._parts(entries, start, end):
-                self._take(entries, first, last, run.scores)
             start = end
             if due <= len(answers):
                 learned = due

@@ -13,8 +13,11 @@ class Refusal(NamedTuple):
     reason
         A sentence for the user, without its full stop.
     is_failure
-        Whether the estimator may have a compiled form, but this process cannot load compiled code.
+        Whether the estimator has a compiled form, or may have one, but this process cannot use it.
+    error
+        What was raised, if that is why.
     """
 
     reason: str
     is_failure: bool = False
+    error: Exception | None = None

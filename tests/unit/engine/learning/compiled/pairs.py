@@ -118,7 +118,7 @@ def by_compiled(
             last = min(first + step, len(part))
             run = learner.run(message, first, last)
             asked = [row for row in range(first, run.done) if part[row].kind is Kind.QUESTION]
-            results.extend(float(run.scores[row]).hex() for row in asked)
+            results.extend(float(message.scores[row]).hex() for row in asked)
             if run.error is not None:
                 return [*results, repr(run.error)]
             assert run.done == last

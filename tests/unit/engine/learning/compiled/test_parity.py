@@ -341,7 +341,7 @@ def test_restoring_a_backup_undoes_a_run() -> None:
     learner = compiled(OVER_TEXT["encoded"]() | logistic("adagrad", "plain"), MIXED, Task.BINARY)
     message = learner.prepared(columns(MIXED, [Entry(Kind.ANSWER, (1.0, "x", 2.0, "y", 3.0, 4.0))]))
     state = learner._state
-    backup = state.backup(message.codes)
+    backup = state.backup(np.arange(2))
     assert learner.run(message, 0, 1).done == 1
     assert any(state.contents())
     state.restore(backup)

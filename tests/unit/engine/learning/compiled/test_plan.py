@@ -59,6 +59,7 @@ REFUSED: dict[str, Any] = {
     "AdaGrad(eps=0)": compose.SelectType(float) | LOGISTIC(optim.AdaGrad(eps=0)),
     "Log(weight_pos=0)": compose.SelectType(float) | LOGISTIC(loss=optim.losses.Log(weight_pos=0)),
     "LogisticRegression(l1=…) with FTRLProximal": (compose.SelectType(float) | LOGISTIC(optim.FTRLProximal(), l1=0.1)),
+    "LogisticRegression(l1=1)": compose.SelectType(float) | LOGISTIC(l1=1),
     "StandardScaler in two places": compose.Pipeline(
         compose.SelectType(float), ("first", SHARED), ("second", SHARED), ("model", LOGISTIC())
     ),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from headrace.definition import FeatureDefinition, FieldType, Task
 from headrace.engine.export import present
-from headrace.engine.learning.arrays import Floats, Ints
+from headrace.engine.learning.arrays import Floats
 from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.compiled.c_library import addresses
 from headrace.engine.learning.compiled.kernel import ANSWER, QUESTION, Entries, run
@@ -25,11 +25,17 @@ from headrace.engine.quality.baselines import baseline_of
 
 
 class PreparedMessage(NamedTuple):
-    """A message that is ready to be run, with the codes of its categories."""
+    """A message that is ready to be run.
+
+    Attributes
+    ----------
+    scores
+        float64[n]: the scores of the questions that were run; NaN for other entries.
+    """
 
     columns: Columns
     entries: Entries
-    codes: Ints
+    scores: Floats
 
 
 class Run(NamedTuple):
@@ -37,15 +43,12 @@ class Run(NamedTuple):
 
     Attributes
     ----------
-    scores
-        float64[n]: the score of each question; NaN for other entries.
     done
         The number of entries that were asked or learned.
     error
         What the estimator raised at the entry after them.
     """
 
-    scores: Floats
     done: int
     error: Exception | None = None
 
@@ -161,21 +164,20 @@ class CompiledLearner:
             features[:, place] = self._codes(place, column, columns.kinds)
         # Copies, because the kernel is compiled for arrays that can be written, and Arrow's cannot.
         kinds, labels, weights = columns.kinds.copy(), columns.labels.copy(), columns.weights.copy()
-        codes = np.unique(features[:, self._encoded])
-        return PreparedMessage(columns, Entries(kinds, features, labels, weights), codes[codes >= 0.0].astype(np.int64))
+        scores = np.full(len(columns), math.nan)
+        return PreparedMessage(columns, Entries(kinds, features, labels, weights), scores)
 
     def run(self, message: PreparedMessage, first: int, last: int) -> Run:
         """Ask and learn the entries of a message from `first` to before `last`, in order."""
-        scores = np.full(len(message.columns), math.nan)
         row = first
         while row < last:
-            row = self._run_compiled(message, scores, row, last)
+            row = self._run_compiled(message, row, last)
             if row < last:
-                error = self._run_river(message, scores, row)
+                error = self._run_river(message, row)
                 if error is not None:
-                    return Run(scores, row, error)
+                    return Run(row, error)
                 row += 1
-        return Run(scores, last)
+        return Run(last)
 
     def to_river(self) -> None:
         """Write the learned tables back into the River estimator."""
@@ -192,30 +194,31 @@ class CompiledLearner:
         learned = np.concatenate((arrays.numbers[arrays.present], arrays.scalars))
         return bool((np.abs(learned) <= limit).all())
 
-    def _run_compiled(self, message: PreparedMessage, scores: Floats, first: int, last: int) -> int:
+    def _run_compiled(self, message: PreparedMessage, first: int, last: int) -> int:
         """Run the kernel; return the entry before which it stopped, for River to go on."""
         self._is_ahead = True
-        before = self._state.backup(message.codes)
-        stopped = self._kernel(message, scores, first, last)
+        codes = np.unique(message.entries.features[first:last, self._encoded])
+        before = self._state.backup(codes[codes >= 0.0].astype(np.int64))
+        stopped = self._kernel(message, first, last)
         if stopped < last:
             # The entry was learned in part: repeat those before it.
             self._state.restore(before)
-            self._kernel(message, scores, first, stopped)
+            self._kernel(message, first, stopped)
         self._river.examples = self._state.examples
         return stopped
 
-    def _kernel(self, message: PreparedMessage, scores: Floats, first: int, last: int) -> int:
+    def _kernel(self, message: PreparedMessage, first: int, last: int) -> int:
         library = addresses()
         assert library is not None
         arrays, frames = self._state.arrays, self._state.frames
         settings, program = self._settings, self._program
-        return run(program, settings, arrays, frames, message.entries, scores, first, last, *library)
+        return run(program, settings, arrays, frames, message.entries, message.scores, first, last, *library)
 
-    def _run_river(self, message: PreparedMessage, scores: Floats, row: int) -> Exception | None:
+    def _run_river(self, message: PreparedMessage, row: int) -> Exception | None:
         """Give an entry to the estimator itself; return what it raised."""
         self.to_river()
         try:
-            self._river.run(message.columns, scores, row)
+            self._river.run(message.columns, message.scores, row)
         except Exception as error:
             return error
         refusal = self._state.load(self._river.examples)

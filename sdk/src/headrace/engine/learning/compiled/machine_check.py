@@ -61,10 +61,11 @@ def _trial(estimator: Any, features: Sequence[FeatureDefinition], task: Task, pl
     learner = CompiledLearner.of(compiled, features, task)
     if isinstance(learner, Refusal):
         return False
-    run = learner.run(learner.prepared(columns), 0, len(columns))
+    message = learner.prepared(columns)
+    run = learner.run(message, 0, len(columns))
     learner.to_river()
     scores, error = _by_river(interpreted, features, task, columns)
-    same = np.array_equal(run.scores, scores, equal_nan=True) and repr(run.error) == repr(error)
+    same = np.array_equal(message.scores, scores, equal_nan=True) and repr(run.error) == repr(error)
     return same and _contents(compiled, features, task) == _contents(interpreted, features, task)
 
 

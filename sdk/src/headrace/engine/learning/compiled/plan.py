@@ -94,8 +94,8 @@ def recognise(estimator: Any, features: Iterable[FeatureDefinition], task: Task)
     Examples
     --------
     >>> from river import tree
-    >>> recognise(tree.HoeffdingTreeClassifier(), (), Task.BINARY)
-    Refusal(reason='HoeffdingTreeClassifier has no compiled form')
+    >>> recognise(tree.HoeffdingTreeClassifier(), (), Task.BINARY).reason
+    'HoeffdingTreeClassifier has no compiled form'
     """
     if river.__version__ != RIVER:
         return Refusal(f"River {river.__version__} is installed, the compiled form is that of River {RIVER}")
@@ -351,6 +351,9 @@ def _settings(model: Any, task: Task) -> Settings:
         second=others[1],
         third=others[2],
     )
+    if type(model.l1) is int and model.l1:
+        # River's sum of penalties may stay an integer.
+        _refuse(f"{subject}(l1={model.l1})")
     if settings.l1 != 0.0 and optimizer == kernel.FTRL:
         # River asks the optimizer for a learning rate, which this one does not have.
         _refuse(f"{subject}(l1=…) with FTRLProximal")
