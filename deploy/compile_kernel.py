@@ -1,6 +1,9 @@
-"""Compile the kernel into numba's cache (NUMBA_CACHE_DIR) while an image is built, not at a service's first event."""
+"""Compile into numba's cache (NUMBA_CACHE_DIR) while an image is built, not at a service's first event."""
 
 from __future__ import annotations
+
+import importlib.util
+import sys
 
 import numpy as np
 
@@ -41,6 +44,26 @@ LOOP = LoopDefinition("any", (STREAM,), (VIEW,), (), (MODEL,))
 
 
 def main() -> None:
+    """Compile what the installed services run."""
+    if any(importlib.util.find_spec(service) for service in ("headrace_feature", "headrace_scorer")):
+        fold()
+    if importlib.util.find_spec("headrace_learner"):
+        learn()
+
+
+def learn() -> None:
+    """Let the compiled learner learn what River learns; warn if it cannot: the service uses River then."""
+    from river import linear_model
+
+    from headrace.engine.learning.choice import learner_of
+    from headrace.engine.learning.refusal import Refusal
+
+    chosen = learner_of(linear_model.LogisticRegression(), (FEATURE,), Task.BINARY)
+    if isinstance(chosen, Refusal):
+        print(f"warning: River will learn all models: {chosen.reason}", file=sys.stderr)
+
+
+def fold() -> None:
     """Fold an event into a row, read it, store it, and assemble a vector of what was stored."""
     layout = Layout(VIEW)
     rows = RowSet(layout)

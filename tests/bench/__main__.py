@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHES = ("bench_feature", "bench_learner", "bench_scorer", "bench_year")
+BENCHES = ("bench_feature", "bench_learner", "bench_compiled", "bench_scorer", "bench_year")
 
 
 def main() -> int:

@@ -108,6 +108,32 @@ def test_the_image_holds_the_kernel_compiled() -> None:
         compiled = [function for function in vars(namespace).values() if hasattr(function, "signatures")]
         # Functions that others call come from numba's cache without signatures of their own.
         assert not compiled or any(function.signatures for function in compiled), module.name
+    assert headrace.engine.learning.compiled.kernel.run.signatures
+
+
+@pytest.mark.parametrize(("service", "compiled"), [("ingest", []), ("feature", ["fold"]), ("learner", ["learn"])])
+def test_image_holds_only_what_its_service_runs(
+    service: str, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, called = _script("compile_kernel"), list[str]()
+    for name in ("fold", "learn"):
+        monkeypatch.setattr(script, name, lambda name=name: called.append(name))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name.startswith("headrace_") and name != f"headrace_{service}" else find(name),
+    )
+    script.main()
+    assert called == compiled
+
+
+def test_image_without_a_compiled_learner_is_built(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "headrace.engine.learning.compiled", None)
+    _script("compile_kernel").learn()
+    assert capsys.readouterr().err.startswith("warning: River will learn all models: Compiled code cannot be loaded")
 
 
 async def _health() -> tuple[int | None, str]:

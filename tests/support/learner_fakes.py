@@ -152,9 +152,9 @@ class Servers:
             refuse=self.refused.append,
         )
 
-    def learner(self, checkpoints: Checkpoints, make: Callable[[], Any] = pipeline) -> ModelLearner:
+    def learner(self, checkpoints: Checkpoints, make: Callable[[], Any] = pipeline, **options: Any) -> ModelLearner:
         """Return a learner that is stopped after the last delivery."""
-        learner = ModelLearner(MODEL, make, self.connections(), checkpoints, clock=self.clock)
+        learner = ModelLearner(MODEL, make, self.connections(), checkpoints, clock=self.clock, **options)
         self.stop = learner.stop
         return learner
 

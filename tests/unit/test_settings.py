@@ -38,6 +38,16 @@ def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert raised.value.mistakes[2].startswith("HEADRACE_CHECKPOINT_SECONDS is 'often': ")
 
 
+def test_compiled_learners_can_be_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    from headrace_learner.settings import LearnerSettings
+
+    monkeypatch.setenv("HEADRACE_LOOP", "loop.json")
+    monkeypatch.setenv("HEADRACE_LOOP_FILE", "loop.py")
+    assert LearnerSettings().compiled_learners
+    monkeypatch.setenv("HEADRACE_COMPILED_LEARNERS", "off")
+    assert not LearnerSettings().compiled_learners
+
+
 @pytest.mark.parametrize("variable", ["HEADRACE_PULSAR_URL", "HEADRACE_REDIS_URL"])
 def test_a_url_of_another_kind_is_refused_without_its_secret(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADRACE_LOOP", "loop.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from headrace import compiler
 from headrace.cli.examples import example_command, example_event
 from headrace.cli.program import run
+from headrace.engine.learning.compiled import learner
 from headrace.wire import compiled_loop
 
 _LOOP = """
@@ -47,7 +49,30 @@ def loop(tmp_path: Path) -> Path:
 
 def test_check_explains(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", str(loop)]) == 0
-    assert capsys.readouterr().out == compiler.explain(compiler.load(loop).definition)
+    output = capsys.readouterr().out
+    assert output == compiler.explain(compiler.load(loop))
+    assert re.search("^  learned +by compiled code$", output, re.MULTILINE)
+
+
+def test_check_says_why_river_learns(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loop.write_text(
+        _LOOP.replace(
+            "from river.linear_model import LogisticRegression",
+            "from river.tree import HoeffdingTreeClassifier as LogisticRegression",
+        )
+    )
+    assert run(["check", str(loop)]) == 0
+    pattern = "^  learned +by River: HoeffdingTreeClassifier has no compiled form$"
+    assert re.search(pattern, capsys.readouterr().out, re.MULTILINE)
+
+
+def test_check_says_that_this_machine_cannot(
+    loop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner, "addresses", lambda: None)
+    assert run(["check", str(loop)]) == 0
+    pattern = "^  learned +by River: The C library of this process does not name its functions$"
+    assert re.search(pattern, capsys.readouterr().out, re.MULTILINE)
 
 
 def test_check_names_the_mistakes(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,7 @@ def test_the_last_block_explains_a_loop(loaded: Callable[..., LoadedLoop], capsy
     namespace: dict[str, Callable[[str], None]] = {}
     exec(BLOCKS[-1], namespace)
     namespace["check"](str(loop.path))
-    assert capsys.readouterr().out == f"{explain(loop.definition)}\n{loop.learner('late_arrival')}\n"
+    assert capsys.readouterr().out == f"{explain(loop)}\n{loop.learner('late_arrival')}\n"
 
 
 def test_the_mistakes_are_told_as_the_page_shows(loaded: Callable[..., LoadedLoop]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from headrace.errors import Fenced, Unavailable
@@ -114,7 +116,8 @@ def test_a_learner_that_fails_on_an_example_halts_until_it_is_skipped(tmp_path: 
     learner = servers.learner(NotedCheckpoints(tmp_path, servers.steps), make)
     with capture_logs() as logs:
         learner.run()
-    assert [entry["event"] for entry in logs] == ["model_owned", "learner_stopped", "example_skipped", "model_owned"]
+    events = ["learned_by_river", "model_owned", "learner_stopped", "example_skipped", "model_owned"]
+    assert [entry["event"] for entry in logs] == events
     assert (learner.status.state, learner.status.stopped) == ("stopped", None)
     assert learner.status.examples == 39
 
@@ -134,6 +137,55 @@ def test_a_new_owner_uses_the_checkpoint_that_another_owner_has_saved_meanwhile(
     learner.run()
     assert ("start", parts[3].position) in servers.steps
     assert learner.status.examples == 39
+
+
+def test_compiled_code_that_cannot_be_loaded_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "headrace.engine.learning.compiled", None)
+    servers = Servers([batch(messages())])
+    with capture_logs() as logs:
+        servers.learner(NotedCheckpoints(tmp_path, servers.steps)).run()
+    assert [(entry["event"], entry["log_level"]) for entry in logs][:1] == [("learned_by_river", "warning")]
+    assert servers.versions[-1].examples == 40
+
+
+def test_river_learns_where_compiled_learners_are_off(tmp_path: Path) -> None:
+    servers = Servers([batch(messages())])
+    learner = servers.learner(NotedCheckpoints(tmp_path, servers.steps), compiled_learners=False)
+    with capture_logs() as logs:
+        learner.run()
+    assert logs[0] == {
+        "event": "learned_by_river",
+        "log_level": "info",
+        "model": "careful",
+        "reason": "The setting HEADRACE_COMPILED_LEARNERS is off",
+    }
+    assert learner.status.examples == 40
+
+
+def test_first_choice_of_a_learner_is_reported(tmp_path: Path) -> None:
+    parts = messages()
+    servers = Servers([batch(parts[:2]), Fenced("learner-careful", 1), batch(parts)])
+    refusals: list[Any] = []
+    learner = servers.learner(
+        NotedCheckpoints(tmp_path, servers.steps),
+        compiled_learners=False,
+        on_choice=lambda: refusals.append(learner._learning.state.refusal),
+    )
+    learner.run()
+    assert servers.epoch == 2
+    assert len(refusals) == 1
+    assert refusals[0] is not None
+
+
+def test_a_start_that_may_compile_is_noted(tmp_path: Path) -> None:
+    servers = Servers([batch(messages())])
+    notes: list[str] = []
+    learner = servers.learner(
+        NotedCheckpoints(tmp_path, servers.steps), on_change=lambda: notes.append(learner.status.note)
+    )
+    learner.run()
+    assert notes[0] == "loads compiled code, which the first start after an installation compiles"
+    assert set(notes[1:]) == {""}
 
 
 class _AwayServers(Servers):

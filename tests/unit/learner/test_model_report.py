@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 from headrace.engine.quality import NOT_FINITE
 from headrace.wire.position import START, Position
 from tests.support.learner_fakes import Servers, learned
+from tests.support.river_alone import river_alone
 
 
 def test_metrics_are_computed_at_most_once_a_second() -> None:
@@ -38,7 +39,8 @@ def test_only_a_process_that_has_owned_the_log_writes_to_the_board() -> None:
 def test_a_model_that_cannot_compute_any_more_is_marked_and_logged_once() -> None:
     servers = Servers()
     _, report, _ = servers.parts()
-    learning = learned(5)
+    with river_alone():
+        learning = learned(5)
     learning.estimator["LogisticRegression"].intercept = float("nan")
     with capture_logs() as logs:
         report.update(learning, at_once=True)

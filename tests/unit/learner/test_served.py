@@ -157,3 +157,15 @@ def test_both_sides_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = predictions(model, list(range(20)))
     found.predict_otherwise(batch.ids, batch.times.tolist())
     assert len(found._otherwise) == 10
+
+
+def test_answers_at_once_are_those_taken_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "MAX_ANSWERS", 3)
+    model = definition("m", Task.BINARY, _ROWS[0])
+    one_by_one, at_once = ServedQuality(model), ServedQuality(model)
+    # The first question is answered again, after its first answer was dropped.
+    ids, times, labels = ["a", "b", "c", "d", "a"], [1, 2, 3, 4, 1], [1.0, 0.0, 0.0, 0.0, 0.0]
+    for id, time, label in zip(ids, times, labels, strict=True):
+        one_by_one.answer(id, time, label, 1.0)
+    at_once.answer_all(ids, times, labels, [1.0] * 5)
+    assert at_once.dump() == one_by_one.dump()

@@ -39,12 +39,12 @@ def command(*, loop: Path, against: str | None, pulsar: str | None, pulsar_admin
     """
     from headrace import compiler
 
-    definition = compiler.load(loop).definition
+    loaded = compiler.load(loop)
     if against is not None:
         from headrace.cli.against import compare_with
 
-        return compare_with(definition, against, pulsar, pulsar_admin, as_json=as_json)
+        return compare_with(loaded.definition, against, pulsar, pulsar_admin, as_json=as_json)
     if as_json or pulsar:
         raise click.UsageError("--json and --pulsar require --against")
-    say(compiler.explain(definition), nl=False)
+    say(compiler.explain(loaded), nl=False)
     return 0

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from headrace.compiler.expression_text import expression_text
+from headrace.compiler.loop_file import LoadedLoop
 from headrace.declare.durations import format_duration
 from headrace.definition import (
     Aggregate,
@@ -33,8 +34,13 @@ ID_BYTES, ENTRY_BYTES, VALUE_BYTES = 200, 400, 9
 RATE = 1_000
 
 
-def explain(loop: LoopDefinition) -> str:
-    """Describe streams with their topics, views with their windows, labels, and models with their features."""
+def explain(explained: LoopDefinition | LoadedLoop) -> str:
+    """Describe streams with their topics, views with their windows, labels, and models with their features.
+
+    Of a loop that was loaded from its file, also say which models are learned by compiled code.
+    """
+    loaded = explained if isinstance(explained, LoadedLoop) else None
+    loop = explained.definition if isinstance(explained, LoadedLoop) else explained
     lines = [
         f"loop {loop.name}",
         f"  a partition without backlog for {format_duration(loop.idle)} holds nobody back",
@@ -48,7 +54,7 @@ def explain(loop: LoopDefinition) -> str:
     for label in loop.labels:
         lines += ["", *_label(label)]
     for model in loop.models:
-        lines += ["", *_model(loop, model)]
+        lines += ["", *_model(loop, model, None if loaded is None else _learned(loaded, model))]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
@@ -166,7 +172,17 @@ def _sparse(label: LabelDefinition) -> str:
     return f"once the watermark of {label.stream} is past that time: where its events are rare, send marks, {mark}"
 
 
-def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
+def _learned(loop: LoadedLoop, model: ModelDefinition) -> str:
+    """Describe what learns a model on this machine: the result is the same, and compiled code is many times faster."""
+    from headrace.engine.learning.choice import learner_of  # loads River
+    from headrace.engine.learning.ordered_sets import in_order
+    from headrace.engine.learning.refusal import Refusal
+
+    chosen = learner_of(in_order(loop.learner(model.name)), model.features, model.task)
+    return f"by River: {chosen.reason}" if isinstance(chosen, Refusal) else "by compiled code"
+
+
+def _model(loop: LoopDefinition, model: ModelDefinition, learned: str | None) -> list[str]:
     waits = "forever" if model.max_delay is None else f"up to {format_duration(model.max_delay)}"
     schedule = f"every {model.publish_examples} examples"
     if model.publish_after is not None:
@@ -184,6 +200,7 @@ def _model(loop: LoopDefinition, model: ModelDefinition) -> list[str]:
             f"examples {_retention_text(model.examples_retention)}",
         ),
         ("learner", model.learner),
+        *([("learned", learned)] if learned is not None else []),
         ("version", model.hash),
     ]
     title = f"features ({len(model.features)})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from functools import partial
 
@@ -74,6 +75,8 @@ class LearnerApp(App):
                     self._connections(loop, model),
                     Checkpoints(settings.data / "checkpoints", model),
                     checkpoint_seconds=settings.checkpoint_seconds,
+                    compiled_learners=settings.compiled_learners,
+                    on_choice=_freeze,
                     on_change=self._service.pace.wake,
                 )
             )
@@ -93,6 +96,12 @@ class LearnerApp(App):
             skips=partial(SkipReader, client, topics.skips, model.name),
             refuse=partial(dead_letters.refuse_messages, model.stream, f"entries of the log of model {model.name}"),
         )
+
+
+def _freeze() -> None:
+    """Freeze startup objects, so that the garbage collector does not rescan them while examples wait."""
+    gc.collect()
+    gc.freeze()
 
 
 def selected_models(loop: LoopDefinition, names: Sequence[str] | None) -> list[ModelDefinition]:

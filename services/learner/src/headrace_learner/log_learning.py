@@ -10,6 +10,7 @@ import structlog
 
 from headrace.definition import ModelDefinition
 from headrace.engine.learning import Learning, ServedQuality
+from headrace.engine.learning.refusal import Refusal
 from headrace.errors import Unreadable
 from headrace.runtime.pulsar.batch import Batch
 from headrace.runtime.pulsar.messages import WrongMessage, opened
@@ -19,6 +20,11 @@ from headrace_learner.ports import ServedPredictions
 from headrace_learner.published_versions import PublishedVersions
 
 _log = structlog.get_logger()
+
+#: A note beside the state: `headrace up` shows it while it waits for the process.
+_LOADING = "loads compiled code, which the first start after an installation compiles"
+
+_OFF = Refusal("The setting HEADRACE_COMPILED_LEARNERS is off")
 
 
 class LogLearning:
@@ -34,6 +40,10 @@ class LogLearning:
         Writes a dead letter, durably.
     stopping
         Set when the process ends: learning stops after a message.
+    compiled_learners
+        Whether compiled code may learn the model.
+    on_choice
+        Called once: after compiled code, if it learns the model, is loaded.
 
     Attributes
     ----------
@@ -52,6 +62,8 @@ class LogLearning:
         versions: PublishedVersions,
         report: ModelReport,
         stopping: threading.Event,
+        compiled_learners: bool,
+        on_choice: Callable[[], None],
     ) -> None:
         self._model = model
         self._make = make
@@ -61,11 +73,14 @@ class LogLearning:
         self._versions = versions
         self._report = report
         self._stopping = stopping
+        self._refusal = None if compiled_learners else _OFF
+        self._on_choice: Callable[[], None] | None = on_choice
         self.state = self._new()
 
     def start(self, state: Learning | None, skipped: frozenset[int]) -> None:
         """Start from the state of a checkpoint, or from nothing: the log has the rest."""
         self.state = state or self._new()
+        self._choose()
         self._versions.clear_unsent()
         self.state.skipped = skipped
         # The new checkpoint may have other positions.
@@ -102,6 +117,28 @@ class LogLearning:
                 self._versions.publish(self.state)
             else:
                 self._versions.store_unsent(self.state)
+
+    def _choose(self) -> None:
+        if self._on_choice is None:
+            self.state.choose(self._refusal)
+            return
+        note = self._report.status.note
+        self._report.set_note(_LOADING if self._refusal is None else note)
+        self.state.choose(self._refusal)
+        self._report.set_note(note)
+        self._log_refusal()
+        self._on_choice()
+        self._on_choice = None
+
+    def _log_refusal(self) -> None:
+        """Log why River learns the model, and not compiled code."""
+        refusal = self.state.refusal
+        if refusal is None:
+            return
+        if refusal.is_failure:
+            _log.warning("learned_by_river", model=self._model.name, reason=refusal.reason, exc_info=refusal.error)
+        else:
+            _log.info("learned_by_river", model=self._model.name, reason=refusal.reason)
 
     def _refuse(self, message: WrongMessage) -> None:
         """Write a dead letter for a message that is not part of the log, and continue after it."""

@@ -69,6 +69,10 @@ class ModelLearner(threading.Thread):
         Makes a new River pipeline for the model.
     checkpoint_seconds
         The longest time between two checkpoints while examples arrive.
+    compiled_learners
+        Whether compiled code may learn the model.
+    on_choice
+        Called once: after compiled code, if it learns the model, is loaded.
     on_change
         Called after `status` has changed.
     clock
@@ -83,6 +87,8 @@ class ModelLearner(threading.Thread):
         checkpoints: Checkpoints,
         *,
         checkpoint_seconds: float = 30.0,
+        compiled_learners: bool = True,
+        on_choice: Callable[[], None] = lambda: None,
         on_change: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -113,6 +119,8 @@ class ModelLearner(threading.Thread):
             versions=self._versions,
             report=self._report,
             stopping=self._stopping,
+            compiled_learners=compiled_learners,
+            on_choice=on_choice,
         )
         self._skipped = SkippedExamples(connections.skips, self._stopping)
         self._standby = Standby(connections.log, self._learning, self._report, self._stopping, clock=clock)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from headrace.definition import ModelDefinition
-from headrace.engine.learning import Learning, not_finite
+from headrace.engine.learning import Learning
 from headrace.engine.quality import NOT_FINITE
 from headrace.runtime.redis.quality import QualityReport
 from headrace.wire.position import START, Position
@@ -91,7 +91,7 @@ class ModelReport:
 
     def _soundness(self, learning: Learning) -> dict[str, float]:
         """Return the mark of a model that can no longer compute, if it is one."""
-        part = not_finite(learning.estimator)
+        part = learning.not_finite()
         if part is None:
             return {}
         if not self.status.metrics.get(NOT_FINITE):

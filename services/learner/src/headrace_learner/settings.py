@@ -20,6 +20,10 @@ class LearnerSettings(ServiceSettings):
         None, description="The models to learn, separated by commas; all by default."
     )
     checkpoint_seconds: float = Field(30.0, description="The longest time between two checkpoints while examples come.")
+    compiled_learners: bool = Field(
+        True,
+        description="Learn by compiled code the models that have a compiled form; otherwise River learns them all.",
+    )
 
     @field_validator("model", mode="before")
     @classmethod

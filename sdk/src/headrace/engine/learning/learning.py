@@ -9,18 +9,24 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from headrace.definition import ModelDefinition, Task
+from headrace.definition import ModelDefinition
+from headrace.engine.learning.arrays import Floats, Ints
+from headrace.engine.learning.choice import learner_of
+from headrace.engine.learning.entries import SKIPPED, EntryArrays, EntryLists
 from headrace.engine.learning.ordered_sets import in_order
 from headrace.engine.learning.pending_predictions import WaitingPredictions
+from headrace.engine.learning.refusal import Refusal
 from headrace.engine.learning.rows import Row, Rows
 from headrace.engine.learning.served_quality import ServedQuality
-from headrace.engine.learning.steps import Score, Scored, labels_of, step_of
+from headrace.engine.learning.soundness import LARGEST, not_finite
+from headrace.engine.learning.steps import Score, step_of
+from headrace.engine.learning.unsettled_answers import UnsettledAnswers
 from headrace.engine.learning.weights import final_step, takes_weight
-from headrace.engine.quality import Outcomes, Quality, quality_of
+from headrace.engine.quality import MulticlassBaseline, Quality, quality_of
 from headrace.errors import CorruptState, LearnerFailed
 from headrace.watermark import IDLE, UNKNOWN
 from headrace.wire.envelope import Envelope
@@ -28,11 +34,11 @@ from headrace.wire.message import Message
 from headrace.wire.position import START, Position
 from headrace.wire.tables import Kind, LogEntries, decode_log, last_sequence_of, made_for
 
+if TYPE_CHECKING:
+    from headrace.engine.learning.compiled import CompiledLearner
+
 # Plain numbers compare faster, and they are compared for each run.
 _QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
-
-#: The kind of entries that are left out.
-_SKIPPED = -1
 
 #: Number of scored answers that the metrics take at once.
 _SETTLE = 1_024
@@ -77,63 +83,6 @@ class Progress:
         return self.release_watermark is not None and self.release_watermark >= IDLE
 
 
-class _Unsettled:
-    """Answers that were learned and scored, but not yet given to the metrics."""
-
-    def __init__(self) -> None:
-        self.times = array("q")
-        self.labels: list[Any] = []
-        self.weights = array("d")
-        self.scored: list[Scored] = []
-
-    def add(self, time: int, label: Any, weight: float, scored: Scored) -> None:
-        """Add an answer, with what was predicted for its question."""
-        self.times.append(time)
-        self.labels.append(label)
-        self.weights.append(weight)
-        self.scored.append(scored)
-
-    def outcomes(self, task: Task) -> Outcomes:
-        """Return the answers in the form that the metrics take."""
-        scores, priors, lasts, predicted = zip(*self.scored, strict=True)
-        text = task is Task.MULTICLASS
-        return Outcomes(
-            np.array(self.times, np.int64),
-            self.labels if text else np.array(self.labels, np.float64),
-            np.array(scores, np.float64),
-            predicted if text else (),
-            np.array(self.weights, np.float64),
-            np.array(priors, np.float64),
-            list(lasts) if text else np.array(lasts, np.float64),
-        )
-
-
-class _Message:
-    """The entries of a message from row `first` on, in columns that Python reads quickly."""
-
-    def __init__(self, task: Task, entries: LogEntries, rows: Rows, first: int, *, former: bool) -> None:
-        self.size = len(entries) - first
-        self.seqs: list[int] = entries.seqs[first:].tolist()
-        self.questions: list[int] = entries.questions[first:].tolist()
-        self.times: list[int] = entries.times[first:].tolist()
-        self.ids = entries.ids[first:]
-        self.weights: list[float] = entries.weights[first:].tolist()
-        # This definition was not asked questions that were made later, nor those in the log of a former one.
-        mask = np.full(len(entries), not former)
-        if entries.made is not None:
-            mask &= ~entries.made
-        self.asked: list[bool] = mask[first:].tolist()
-        self.labels = labels_of(task, entries.labels[first:])
-        self.rows = rows.of(entries, first)
-        self._kinds = entries.kinds[first:]
-
-    def runs(self) -> Iterator[tuple[int, int, int]]:
-        """Return the entries in runs of one kind: the kind, the first row, and the row after the last."""
-        starts = np.flatnonzero(np.diff(self._kinds, prepend=-1))
-        ends = [*starts.tolist()[1:], self.size]
-        return zip(self._kinds[starts].tolist(), starts.tolist(), ends, strict=True)
-
-
 class Learning:
     """Reads messages of a model's log; it uses no broker, no store and no clock.
 
@@ -170,7 +119,9 @@ class Learning:
         skipped: Collection[int] = (),
     ) -> None:
         self.model = model
-        self.estimator = in_order(estimator)
+        self._estimator = in_order(estimator)
+        self._compiled: CompiledLearner | None = None
+        self._refusal: Refusal | None = None
         self.progress = progress or Progress()
         self._quality = quality or quality_of(model)
         self._rows = Rows(model)
@@ -178,7 +129,7 @@ class Learning:
         if waiting is None:
             waiting = WaitingPredictions(self._step.new_width, model.waiting_bytes)
         self.waiting = waiting
-        self._unsettled = _Unsettled()
+        self._unsettled = UnsettledAnswers(model.task)
         self._stops = sorted(stops)
         self._asked = asked
         self.served = served
@@ -186,6 +137,24 @@ class Learning:
         self._weighted = takes_weight(estimator)
         self._initial_copy: Any = None
         self._is_complete = False
+
+    @property
+    def estimator(self) -> Any:
+        """The River pipeline, with everything learned so far."""
+        if self._compiled is not None:
+            self._compiled.to_river()
+        return self._estimator
+
+    def not_finite(self) -> str | None:
+        """Return the part of the pipeline with an unusable number: see `headrace.engine.learning.soundness`."""
+        if self._compiled is not None and self._compiled.is_within(LARGEST):
+            return None
+        return not_finite(self.estimator)
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """The reason why River learns, and not compiled code; None before the choice, too."""
+        return self._refusal
 
     @property
     def whole(self) -> bool:
@@ -197,6 +166,24 @@ class Learning:
         """The metrics of everything learned so far."""
         self._settle()
         return self._quality
+
+    def choose(self, refusal: Refusal | None = None) -> None:
+        """Choose between compiled code and River, if `read` has not done so yet.
+
+        Loading the code takes a moment, and compiling it some seconds: the first time after an installation.
+
+        Parameters
+        ----------
+        refusal
+            The reason why River must learn; None if compiled code may.
+        """
+        if self._compiled is None and self._refusal is None:
+            model = self.model
+            chosen = refusal or learner_of(self._estimator, model.features, model.task, self.progress.examples)
+            if isinstance(chosen, Refusal):
+                self._refusal = chosen
+            else:
+                self._compiled = chosen
 
     def read(self, message: Message) -> Iterator[None]:
         """Read one message; stop at each version that is due, so that the caller can publish it.
@@ -256,13 +243,104 @@ class Learning:
         self.progress.epochs[partition] = max(newest, envelope.epoch)
         return envelope.epoch < newest
 
-    def _read(self, entries: LogEntries, former: bool) -> Iterator[None]:
+    def _read(self, entries: LogEntries, *, former: bool) -> Iterator[None]:
         first = self._first_new(entries)
-        message = _Message(self.model.task, entries, self._rows, first, former=former)
-        if not message.size:
+        if first == len(entries):
             return
+        self.choose()
+        if self._compiled is not None:
+            arrays = EntryArrays(self.model.task, entries, first, self.skipped, former=former)
+            yield from self._read_compiled(self._compiled, arrays)
+        else:
+            yield from self._read_by_river(EntryLists(self.model.task, entries, self._rows, first, former=former))
+
+    # By compiled code -----------------------------------------------------------------------------
+
+    def _read_compiled(self, learner: CompiledLearner, entries: EntryArrays) -> Iterator[None]:
+        """Ask and learn entries in order; stop at each version that is due."""
+        prepared = learner.prepared(entries.columns)
+        answers = np.flatnonzero(entries.kinds == _ANSWER)
+        start = learned = 0
+        while start < entries.size:
+            due = learned + self._until_version()
+            end = int(answers[due - 1]) + 1 if due <= len(answers) else entries.size
+            run = learner.run(prepared, start, end)
+            for first, last in self._parts(entries, start, run.done):
+                self._take(entries, first, last, prepared.scores)
+            if run.error is not None:
+                raise self._failure(entries, run.done, run.error) from run.error
+            start = end
+            if due <= len(answers):
+                learned = due
+                yield
+
+    def _parts(self, entries: EntryArrays, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield a range in parts of which all questions can be kept before the answers are scored."""
+        if self.waiting.has_room(int(np.count_nonzero(entries.kinds[start:end] == _QUESTION))):
+            yield start, end
+        else:
+            # Predictions will be dropped: which ones depends on the answers in between.
+            yield from entries.runs(start, end)
+
+    def _take(self, entries: EntryArrays, start: int, end: int, scores: Floats) -> None:
+        """Take the outcome of a part: keep the predictions of its questions, score its answers, close the others."""
+        progress, kinds = self.progress, entries.kinds[start:end]
+        questions, answers = (start + np.flatnonzero(kinds == kind) for kind in (_QUESTION, _ANSWER))
+        baseline = self._quality.baseline
+        assert not isinstance(baseline, MulticlassBaseline), "no multiclass model has a compiled form"
+        baselines = baseline.learn_all(entries.labels[answers], entries.weights[answers])
+        answers_before = np.searchsorted(answers, questions)
+        values = np.column_stack((scores[questions], baselines.priors[answers_before], baselines.lasts[answers_before]))
+        self.waiting.add(array("q", entries.seqs[questions].tobytes()), array("d", values.tobytes()))
+        if self._asked is not None:
+            for seq, score in zip(entries.seqs[questions].tolist(), scores[questions].tolist(), strict=True):
+                self._asked(seq, score)
+        self._close_questions(entries, start + np.flatnonzero(kinds != _QUESTION))
+        progress.examples += len(answers)
+        progress.next_seq += end - start
+        if len(answers):
+            newest = int(entries.times[answers].max())
+            progress.newest = newest if progress.newest is None else max(newest, progress.newest)
+
+    def _close_questions(self, entries: EntryArrays, rows: Ints) -> None:
+        """Score the answers among entries that are no questions, and forget the questions of the others."""
+        values, found = self.waiting.take_all(entries.questions[rows])
+        answered = entries.kinds[rows] == _ANSWER
+        scored = rows[answered & found]
+        self._unsettled.extend(
+            entries.times[scored], entries.labels[scored], entries.weights[scored], values[answered[found]]
+        )
+        for question in entries.questions[rows[answered & ~found]].tolist():
+            self._quality.skip(dropped=self.waiting.was_dropped(question))
+        if self.served is not None:
+            self._close_served(self.served, entries, rows)
+        if len(self._unsettled) >= _SETTLE:
+            self._settle()
+
+    @staticmethod
+    def _close_served(served: ServedQuality, entries: EntryArrays, rows: Ints) -> None:
+        """Join answers with the predictions that were served for their questions, and forget the other questions."""
+        if not len(rows):
+            return
+        counts = (entries.kinds[rows] == _ANSWER) & entries.asked[rows]
+        ids = [entries.ids[row] for row in rows.tolist()]
+        times, labels, weights = (column[rows].tolist() for column in (entries.times, entries.labels, entries.weights))
+        # In the order of the log, because an answer may follow a question that was closed under the same id.
+        ends = [*(1 + np.flatnonzero(np.diff(counts))).tolist(), len(rows)]
+        start = 0
+        for end in ends:
+            if counts[start]:
+                served.answer_all(ids[start:end], times[start:end], labels[start:end], weights[start:end])
+            else:
+                for id, time in zip(ids[start:end], times[start:end], strict=True):
+                    served.close(id, time)
+            start = end
+
+    # By River -------------------------------------------------------------------------------------
+
+    def _read_by_river(self, message: EntryLists) -> Iterator[None]:
         for kind, start, end in self._runs(message):
-            if kind == _SKIPPED:
+            if kind == SKIPPED:
                 self._close(message, start, end)
             elif kind == _QUESTION:
                 self._ask(message, start, end)
@@ -271,19 +349,19 @@ class Learning:
             else:
                 self._close(message, start, end)
 
-    def _runs(self, message: _Message) -> Iterator[tuple[int, int, int]]:
+    def _runs(self, message: EntryLists) -> Iterator[tuple[int, int, int]]:
         """Yield the runs of a message; each entry of a skipped example is a run of its own."""
         for kind, start, end in message.runs():
             for row in range(start, end) if self.skipped else ():
                 # An answer whose question is not in the log is identified by its own place.
                 if message.seqs[row] in self.skipped or message.questions[row] in self.skipped:
                     yield from ((kind, start, row),) if row > start else ()
-                    yield _SKIPPED, row, row + 1
+                    yield SKIPPED, row, row + 1
                     start = row + 1
             if start < end:
                 yield kind, start, end
 
-    def _ask(self, message: _Message, start: int, end: int) -> None:
+    def _ask(self, message: EntryLists, start: int, end: int) -> None:
         """Predict questions, and keep the predictions."""
         seqs = message.seqs[start:end]
         values = array("d")
@@ -303,12 +381,12 @@ class Learning:
     def _estimator_to_ask(self) -> Any:
         """Return the estimator; a copy until it has learned, because a question also creates the trees of a forest."""
         if self.progress.examples:
-            return self.estimator
+            return self._estimator
         if self._initial_copy is None:
-            self._initial_copy = copy.deepcopy(self.estimator)
+            self._initial_copy = copy.deepcopy(self._estimator)
         return self._initial_copy
 
-    def _answer(self, message: _Message, start: int, end: int) -> Iterator[None]:
+    def _answer(self, message: EntryLists, start: int, end: int) -> Iterator[None]:
         """Learn answers and score them; stop at each version that is due."""
         progress = self.progress
         self._initial_copy = None
@@ -320,14 +398,14 @@ class Learning:
             if progress.examples % self.model.publish_examples == 0 or progress.examples in self._stops:
                 yield
 
-    def _learn(self, message: _Message, start: int, end: int) -> None:
+    def _learn(self, message: EntryLists, start: int, end: int) -> None:
         progress = self.progress
         labels, weights = message.labels[start:end], message.weights[start:end]
         if not self._weighted:
             self._refuse_weights(message, start, end)
         rows = islice(message.rows, end - start)
         try:
-            self._step.learn(self.estimator, rows, labels, weights)
+            self._step.learn(self._estimator, rows, labels, weights)
         except Exception as error:
             # The estimator may have learned half of the example already, so it is unusable now.
             self._fail(message, end, rows, error)
@@ -336,15 +414,15 @@ class Learning:
         newest = max(message.times[start:end])
         progress.newest = newest if progress.newest is None else max(newest, progress.newest)
 
-    def _refuse_weights(self, message: _Message, start: int, end: int) -> None:
+    def _refuse_weights(self, message: EntryLists, start: int, end: int) -> None:
         for row in range(start, end):
             if message.weights[row] != 1.0:
                 error = TypeError(
-                    f"{type(final_step(self.estimator)).__name__} cannot learn a weight, and its label has a `keep`"
+                    f"{type(final_step(self._estimator)).__name__} cannot learn a weight, and its label has a `keep`"
                 )
                 raise self._failure(message, row, error)
 
-    def _score(self, message: _Message, start: int, end: int) -> None:
+    def _score(self, message: EntryLists, start: int, end: int) -> None:
         for row in range(start, end):
             question = message.questions[row]
             values = self.waiting.take(question)
@@ -360,10 +438,10 @@ class Learning:
                 self.served.answer(message.ids[row], message.times[row], label, message.weights[row])
             else:
                 self.served.close(message.ids[row], message.times[row])
-        if len(self._unsettled.labels) >= _SETTLE:
+        if len(self._unsettled) >= _SETTLE:
             self._settle()
 
-    def _close(self, message: _Message, start: int, end: int) -> None:
+    def _close(self, message: EntryLists, start: int, end: int) -> None:
         """Forget questions that have no answer."""
         deque(islice(message.rows, end - start), maxlen=0)
         for row in range(start, end):
@@ -372,13 +450,13 @@ class Learning:
                 self.served.close(message.ids[row], message.times[row])
         self.progress.next_seq += end - start
 
-    def _fail(self, message: _Message, end: int, rows: Iterator[Row], error: Exception) -> NoReturn:
+    def _fail(self, message: EntryLists, end: int, rows: Iterator[Row], error: Exception) -> NoReturn:
         """Name the entry at which the estimator failed: the last row of a run that was read."""
         row = max(end - sum(1 for _ in rows) - 1, 0)
         raise self._failure(message, row, error) from error
 
-    def _failure(self, message: _Message, row: int, error: Exception) -> LearnerFailed:
-        seq, question = message.seqs[row], message.questions[row]
+    def _failure(self, message: EntryLists | EntryArrays, row: int, error: Exception) -> LearnerFailed:
+        seq, question = int(message.seqs[row]), int(message.questions[row])
         return LearnerFailed(self.model.name, seq, question if question >= 0 else seq, message.ids[row], error=error)
 
     def _until_version(self) -> int:
@@ -400,6 +478,6 @@ class Learning:
         return min(self.progress.next_seq - first, len(entries))
 
     def _settle(self) -> None:
-        unsettled, self._unsettled = self._unsettled, _Unsettled()
-        if unsettled.labels:
-            self._quality.update(unsettled.outcomes(self.model.task))
+        unsettled, self._unsettled = self._unsettled, UnsettledAnswers(self.model.task)
+        if len(unsettled):
+            self._quality.update(unsettled.outcomes())

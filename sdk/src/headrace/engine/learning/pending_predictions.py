@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from headrace.engine.learning.arrays import Bools, Floats, Ints
+
 #: Closed predictions are removed once there are this many, and they are more than half.
 _CLOSED = 4_096
 
@@ -61,7 +63,13 @@ class WaitingPredictions:
     @property
     def size(self) -> int:
         """The bytes that the rows take."""
-        return len(self._seqs) * (8 * self.width + 9)
+        return self._size_of(len(self._seqs))
+
+    def has_room(self, count: int) -> bool:
+        """Return whether a number of rows can be added without dropping any."""
+        if self._size_of(len(self._seqs) + count) > self._max_bytes:
+            self._compact()
+        return self._size_of(len(self._seqs) + count) <= self._max_bytes
 
     def add(self, seqs: Sequence[int], values: Sequence[float]) -> None:
         """Keep the rows of questions at these places, which follow all kept ones; `values` has them end to end."""
@@ -80,9 +88,17 @@ class WaitingPredictions:
         self._closed[row] = 1
         self._closed_count += 1
         values = self._values[row * self.width : (row + 1) * self.width]
-        if self._closed_count >= _CLOSED and 2 * self._closed_count > len(self._seqs):
-            self._compact()
+        self._compact_if_due()
         return values
+
+    def take_all(self, seqs: Ints) -> tuple[Floats, Bools]:
+        """Remove the rows of questions; return these rows in order, and which of the questions had one."""
+        rows, found = self._find(seqs)
+        values: Floats = np.asarray(self._values).reshape(len(self._seqs), self.width)[rows]
+        np.frombuffer(self._closed, np.uint8)[rows] = 1
+        self._closed_count += len(rows)
+        self._compact_if_due()
+        return values, found
 
     def was_dropped(self, seq: int) -> bool:
         """Return whether a row at this place may have been dropped."""
@@ -115,7 +131,27 @@ class WaitingPredictions:
         waiting._closed = bytearray(state.closed)
         return waiting
 
-    def _table(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    def _size_of(self, rows: int) -> int:
+        return rows * (8 * self.width + 9)
+
+    def _find(self, seqs: Ints) -> tuple[Ints, Bools]:
+        """Return the rows of questions, and which of the questions have one that is open."""
+        known, closed = np.asarray(self._seqs), np.frombuffer(self._closed, np.uint8)
+        rows = np.searchsorted(known, seqs)
+        found = rows < len(known)
+        found[found] = (known[rows[found]] == seqs[found]) & (closed[rows[found]] == 0)
+        # Of two answers to a question the first takes its row.
+        places = np.flatnonzero(found)
+        _, firsts = np.unique(rows[places], return_index=True)
+        found[:] = False
+        found[places[firsts]] = True
+        return rows[found], found
+
+    def _compact_if_due(self) -> None:
+        if self._closed_count >= _CLOSED and 2 * self._closed_count > len(self._seqs):
+            self._compact()
+
+    def _table(self) -> Floats:
         return np.array(self._values, np.float64).reshape(len(self._seqs), self.width)
 
     def _compact(self) -> None:
@@ -125,7 +161,7 @@ class WaitingPredictions:
 
     def _drop(self, added: int) -> None:
         """Drop the oldest rows: each time that a row exceeds the bound, a quarter of the bound is freed."""
-        limit = self._max_bytes // (8 * self.width + 9)
+        limit = self._max_bytes // self._size_of(1)
         # Count as if the rows had come one by one: what is dropped must not depend on the batches.
         rows, excess = len(self._seqs) - added, 0
         for _ in range(added):
@@ -138,7 +174,7 @@ class WaitingPredictions:
             self._forgotten = self._seqs[excess - 1]
             self._keep(np.arange(len(self._seqs)) >= excess)
 
-    def _keep(self, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
+    def _keep(self, rows: Bools) -> None:
         values = self._table()[rows]
         self._seqs = array("q", np.array(self._seqs, np.int64)[rows].tobytes())
         self._values = array("d", values.tobytes())

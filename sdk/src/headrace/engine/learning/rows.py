@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import FieldType, ModelDefinition
+from headrace.engine.export import present
 from headrace.wire.tables import LogEntries
 
 Row = dict[str, float | str]
@@ -38,8 +39,4 @@ class Rows:
             if complete:
                 yield dict(zip(names, values, strict=True))
             else:
-                yield {
-                    name: value
-                    for name, value in zip(names, values, strict=True)
-                    if value is not None and value != "" and value == value
-                }
+                yield present(dict(zip(names, values, strict=True)))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -32,21 +32,14 @@ _LEARNERS = ("examples", "scored", "unasked", "dropped", "drift_alarms")
 _Value = TypeVar("_Value")
 
 
-class _Key(NamedTuple):
-    """A question: its event id and event time (µs)."""
+#: A question: its event id and event time (µs).
+_Key: TypeAlias = tuple[str, int]
 
-    id: str
-    time: int
+#: A prediction: its score, and the class if the task is multiclass.
+_Prediction: TypeAlias = tuple[float, str | None]
 
-
-class _Prediction(NamedTuple):
-    score: float
-    predicted: str | None
-
-
-class _Answer(NamedTuple):
-    label: float | str
-    weight: float
+#: An answer: its label and its weight.
+_Answer: TypeAlias = tuple[float | str, float]
 
 
 class ServedState(msgspec.Struct):
@@ -98,7 +91,7 @@ class ServedQuality:
         labels: Sequence[str | None] = predictions.labels or ([None] * len(predictions))
         columns = zip(predictions.ids, predictions.times.tolist(), predictions.scores.tolist(), labels, strict=True)
         for id, time, score, label in columns:
-            key, prediction = _Key(id, time), _Prediction(score, label)
+            key, prediction = (id, time), (score, label)
             if key in self._otherwise:
                 continue
             answer = self._answers.pop(key, None)
@@ -111,14 +104,14 @@ class ServedQuality:
 
     def predict_otherwise(self, ids: Sequence[str], times: Sequence[int]) -> None:
         """Take questions that another definition of the model answered: they count as neither served nor unserved."""
-        for key in map(_Key, ids, times):
+        for key in zip(ids, times, strict=True):
             if key not in self._predictions and self._answers.pop(key, None) is None:
                 self._otherwise.setdefault(key)
         _shorten(self._otherwise, MAX_ANSWERS)
 
     def answer(self, id: str, time: int, label: bool | float | str, weight: float) -> None:
         """Take the answer of a question."""
-        key, answer = _Key(id, time), _Answer(label if isinstance(label, str) else float(label), weight)
+        key, answer = (id, time), (label if isinstance(label, str) else float(label), weight)
         if key in self._otherwise:
             del self._otherwise[key]
             return
@@ -130,10 +123,29 @@ class ServedQuality:
             self._pairs.append((key, prediction, answer))
             self._settle(_MANY)
 
+    def answer_all(
+        self, ids: Iterable[str], times: Iterable[int], labels: Iterable[float], weights: Iterable[float]
+    ) -> None:
+        """Take the answers of questions whose labels are numbers, in order."""
+        predictions, otherwise, pairs, answers = self._predictions, self._otherwise, self._pairs, self._answers
+        # Python's collector of garbage stops looking at plain tuples, but not at instances of a class.
+        for key, answer in zip(zip(ids, times, strict=True), zip(labels, weights, strict=True), strict=True):
+            if key in otherwise:
+                del otherwise[key]
+                continue
+            prediction = predictions.pop(key, None)
+            if prediction is None:
+                answers.setdefault(key, answer)
+                if len(answers) > MAX_ANSWERS:
+                    self._unserved_count += _shorten(answers, MAX_ANSWERS)
+            else:
+                pairs.append((key, prediction, answer))
+        self._settle(_MANY)
+
     def close(self, id: str, time: int) -> None:
         """Forget a question whose answer, if it has one, does not belong to this definition's log."""
-        self._predictions.pop(_Key(id, time), None)
-        self._otherwise.pop(_Key(id, time), None)
+        self._predictions.pop((id, time), None)
+        self._otherwise.pop((id, time), None)
 
     @property
     def quality(self) -> Quality:
@@ -175,10 +187,10 @@ class ServedQuality:
         quality._count = state.count
         quality.positions = state.positions
         for id, time, score, predicted in state.predictions:
-            quality._predictions[_Key(id, time)] = _Prediction(score, predicted)
+            quality._predictions[id, time] = (score, predicted)
         for id, time, label, weight in state.answers:
-            quality._answers[_Key(id, time)] = _Answer(label, weight)
-        quality._otherwise = {_Key(*key): None for key in state.otherwise}
+            quality._answers[id, time] = (label, weight)
+        quality._otherwise = dict.fromkeys(state.otherwise)
         return quality
 
     def _settle(self, minimum: int = 1) -> None:
@@ -188,21 +200,23 @@ class ServedQuality:
         pairs, self._pairs = self._pairs, []
         self._count += len(pairs)
         text = self._model.task is Task.MULTICLASS
-        labels = [answer.label for _, _, answer in pairs]
+        labels = [label for _, _, (label, _) in pairs]
         self._quality.update(
             Outcomes(
-                np.array([key.time for key, _, _ in pairs], np.int64),
+                np.array([time for (_, time), _, _ in pairs], np.int64),
                 [str(label) for label in labels] if text else np.array(labels, np.float64),
-                np.array([prediction.score for _, prediction, _ in pairs], np.float64),
-                [prediction.predicted for _, prediction, _ in pairs] if text else (),
-                np.array([answer.weight for _, _, answer in pairs], np.float64),
+                np.array([score for _, (score, _), _ in pairs], np.float64),
+                [predicted for _, (_, predicted), _ in pairs] if text else (),
+                np.array([weight for _, _, (_, weight) in pairs], np.float64),
             )
         )
 
 
 def _shorten(waiting: dict[_Key, _Value], limit: int) -> int:
     """Remove the oldest entries beyond a number; return how many were removed."""
-    excess = max(len(waiting) - limit, 0)
+    excess = len(waiting) - limit
+    if excess <= 0:
+        return 0
     for key in list(islice(waiting, excess)):
         del waiting[key]
     return excess

@@ -9,7 +9,7 @@ from typing import Any
 #: Attributes in which scalers and linear models keep what they have learned.
 _KEPT = ("means", "vars", "weights", "_weights", "intercept")
 #: Beyond this, a square may be infinite, and a difference may just be the larger of two numbers.
-_LARGEST = 1e100
+LARGEST = 1e100
 
 
 def not_finite(estimator: Any) -> str | None:
@@ -20,7 +20,7 @@ def not_finite(estimator: Any) -> str | None:
     for step in _steps(estimator):
         for name in _KEPT:
             for key, value in _numbers(getattr(step, name, None)):
-                if math.isnan(value) or abs(value) > _LARGEST:
+                if math.isnan(value) or abs(value) > LARGEST:
                     return f"{type(step).__name__}.{name}{key}"
     return None
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from headrace.definition import Task
+from headrace.engine.learning.arrays import Bools, Floats
 from headrace.engine.learning.rows import Row
 from headrace.engine.quality import NO_PREDICTION, Baseline, BinaryBaseline, MulticlassBaseline, RegressionBaseline
 
@@ -181,10 +182,15 @@ def step_of(task: Task, baseline: Baseline) -> Step[Any]:
     return _STEPS[task](baseline)
 
 
+def are_true(labels: Floats) -> Bools:
+    """Return which labels of a binary task are true: the log holds 0 or 1."""
+    return labels > 0.5
+
+
 def labels_of(task: Task, labels: Any) -> list[Any]:
     """Return labels of the log as River takes them: bool, text or float."""
     if task is Task.BINARY:
-        return [label > 0.5 for label in labels.tolist()]
+        return list(are_true(labels).tolist())
     if task is Task.REGRESSION:
         return [float(label) for label in labels.tolist()]
     return list(labels)

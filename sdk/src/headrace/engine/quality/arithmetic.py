@@ -18,6 +18,9 @@ Bools = npt.NDArray[np.bool_]
 #: Probabilities are kept this far from 0 and 1 before their logarithm is taken.
 EPSILON = 1e-15
 
+#: Below it, each integer is a float.
+_INTEGERS = 2.0**53
+
 
 def running(start: float, values: Floats) -> Floats:
     """Return `start`, and its sums with the first 1, 2, ... values, added one after the other."""
@@ -35,9 +38,38 @@ def total(start: float, values: Floats) -> float:
     return float(running(start, values)[-1])
 
 
-def weighted_mean(values: Floats, weights: Floats) -> float:
-    """Return Σ wᵢ vᵢ / Σ wᵢ, whatever the order of the rows; infinite if the sum is beyond the largest float."""
+def exact_sum(values: Floats) -> float:
+    """Return the sum, rounded once: it does not depend on the order of the values.
+
+    Raises
+    ------
+    OverflowError
+        It is beyond the largest float.
+    """
+    largest = float(np.abs(values).max(initial=0.0))
+    if len(values) * largest < _INTEGERS and (values == np.floor(values)).all():
+        # No sum of such integers is rounded; adding 0 makes -0 to 0, as `fsum` does.
+        return float(values.sum()) + 0.0
+    # A list is many times faster to walk through than an array.
+    return math.fsum(values.tolist())
+
+
+class Weighting:
+    """Weights of rows, under which means are taken whatever the order of the rows."""
+
+    def __init__(self, weights: Floats) -> None:
+        self._weights = weights
+        self._sum = _sum_or_none(weights)
+
+    def mean(self, values: Floats) -> float:
+        """Return Σ wᵢ vᵢ / Σ wᵢ; infinite if one of the sums is beyond the largest float."""
+        weighted_sum = _sum_or_none(values * self._weights)
+        return math.inf if weighted_sum is None or self._sum is None else weighted_sum / self._sum
+
+
+def _sum_or_none(values: Floats) -> float | None:
+    """Return the sum; None if it is beyond the largest float."""
     try:
-        return math.fsum(values * weights) / math.fsum(weights)
+        return exact_sum(values)
     except OverflowError:
-        return math.inf
+        return None

@@ -66,7 +66,11 @@ class StreamingAuc:
 
 def exact_auc(scores: Floats, truth: Bools, weights: Floats | None = None) -> float:
     """Return the area of a few thousand scores; ties count half. It is 0.5 if there is only one class."""
-    weights = np.ones(len(scores)) if weights is None else weights
+    if weights is None or (weights == 1.0).all():
+        # Counts are exact in any order, and sorted scores are found faster.
+        negatives, positives = np.sort(scores[~truth]), np.sort(scores[truth])
+        sides = (np.searchsorted(negatives, positives, side) for side in ("left", "right"))
+        return _share(float(sum(side.sum() for side in sides)), float(len(positives)), float(len(negatives)))
     order = np.argsort(scores[~truth], kind="stable")
     negatives = scores[~truth][order]
     below = np.concatenate(((0.0,), np.cumsum(weights[~truth][order])))

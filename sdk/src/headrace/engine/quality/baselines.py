@@ -7,14 +7,31 @@ usual: the share of each class, or the mean.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
+import numpy as np
 
 from headrace.definition import Task
+from headrace.engine.quality.arithmetic import Floats, running
 
 #: A power of two that keeps sums of the largest floats finite; multiplying by it is exact.
 SCALE = 2.0**-64
+
+
+class BaselineValues(NamedTuple):
+    """The predictions of the baselines while N labels are learned: before each label, and after the last one.
+
+    Attributes
+    ----------
+    priors
+        float64[N + 1]: those of the prior.
+    lasts
+        float64[N + 1]: those of no change, which are the label learned last.
+    """
+
+    priors: Floats
+    lasts: Floats
 
 
 class BinaryBaseline(msgspec.Struct, tag="binary"):
@@ -32,6 +49,15 @@ class BinaryBaseline(msgspec.Struct, tag="binary"):
         if label:
             self.true += weight
         self.last = 1.0 if label else 0.0
+
+    def learn_all(self, labels: Floats, weights: Floats) -> BaselineValues:
+        """Learn labels one after the other, as `learn` does; return the predictions between them."""
+        weight = running(self.weight, weights)
+        true = running(self.true, np.where(labels > 0.5, weights, 0.0))
+        lasts = np.concatenate(((self.last,), np.where(labels > 0.5, 1.0, 0.0)))
+        self.examples += len(labels)
+        self.weight, self.true, self.last = float(weight[-1]), float(true[-1]), float(lasts[-1])
+        return BaselineValues((true + 1.0) / (weight + 2.0), lasts)
 
     @property
     def prior(self) -> float:
@@ -73,6 +99,18 @@ class RegressionBaseline(msgspec.Struct, tag="regression"):
         self.weight += weight
         self.total += label * SCALE * weight
         self.last = label
+
+    def learn_all(self, labels: Floats, weights: Floats) -> BaselineValues:
+        """Learn labels one after the other, as `learn` does; return the predictions between them."""
+        # Python's floats overflow without a warning.
+        with np.errstate(all="ignore"):
+            weight = running(self.weight, weights)
+            total = running(self.total, labels * SCALE * weights)
+            priors = np.where(weight == 0.0, 0.0, total / weight / SCALE)
+        lasts = np.concatenate(((self.last,), labels))
+        self.examples += len(labels)
+        self.weight, self.total, self.last = float(weight[-1]), float(total[-1]), float(lasts[-1])
+        return BaselineValues(priors, lasts)
 
     @property
     def prior(self) -> float:

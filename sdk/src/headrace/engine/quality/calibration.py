@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 import numpy as np
 
-from headrace.engine.quality.arithmetic import Bools, Floats
+from headrace.engine.quality.arithmetic import Bools, Floats, Weighting
 
 #: Number of bins of equal width between 0 and 1.
 BINS = 10
@@ -56,8 +54,10 @@ class Calibration:
     def error(self) -> float:
         """Return the expected calibration error: the mean distance of score and share, weighted by bin."""
         curve = self.curve()
-        total = math.fsum(part.weight for part in curve)
-        return math.fsum(part.weight * abs(part.score - part.share) for part in curve) / total if curve else 0.0
+        if not curve:
+            return 0.0
+        distances = np.array([abs(part.score - part.share) for part in curve])
+        return Weighting(np.array([part.weight for part in curve])).mean(distances)
 
     def dump(self) -> bytes:
         """Return the sums as bytes."""

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from headrace.definition import ModelDefinition, Task
-from headrace.engine.quality.arithmetic import Bools, Floats, Ints, log_losses, total, weighted_mean
+from headrace.engine.quality.arithmetic import Bools, Floats, Ints, Weighting, log_losses, total
 from headrace.engine.quality.auc import StreamingAuc, exact_auc
 from headrace.engine.quality.baselines import SCALE, Baseline, baseline_of
 from headrace.engine.quality.calibration import Calibration, ReliabilityBin
@@ -310,12 +310,13 @@ class BinaryQuality(Quality):
     @staticmethod
     def _measure(measured: Floats) -> dict[str, float]:
         scores, truth, correct, losses, prior_losses, no_change, weights = measured.T
+        weighting = Weighting(weights)
         return {
             "roc_auc": exact_auc(scores, truth > 0.5, weights),
-            "log_loss": weighted_mean(losses, weights),
-            "accuracy": weighted_mean(correct, weights),
-            "prior_log_loss": weighted_mean(prior_losses, weights),
-            "no_change_accuracy": weighted_mean(no_change, weights),
+            "log_loss": weighting.mean(losses),
+            "accuracy": weighting.mean(correct),
+            "prior_log_loss": weighting.mean(prior_losses),
+            "no_change_accuracy": weighting.mean(no_change),
         }
 
     @property
@@ -391,11 +392,12 @@ class MulticlassQuality(Quality):
     @staticmethod
     def _measure(measured: Floats) -> dict[str, float]:
         correct, losses, prior_losses, no_change, weights = measured.T
+        weighting = Weighting(weights)
         return {
-            "log_loss": weighted_mean(losses, weights),
-            "accuracy": weighted_mean(correct, weights),
-            "prior_log_loss": weighted_mean(prior_losses, weights),
-            "no_change_accuracy": weighted_mean(no_change, weights),
+            "log_loss": weighting.mean(losses),
+            "accuracy": weighting.mean(correct),
+            "prior_log_loss": weighting.mean(prior_losses),
+            "no_change_accuracy": weighting.mean(no_change),
         }
 
 
@@ -460,16 +462,17 @@ class RegressionQuality(Quality):
     @staticmethod
     def _measure(measured: Floats) -> dict[str, float]:
         errors, labels, prior_errors, no_change, weights = measured.T
+        weighting = Weighting(weights)
         squares = _squares(errors)
         with np.errstate(over="ignore", invalid="ignore"):
-            off = labels - weighted_mean(labels, weights)
-            deviation = weighted_mean(off * off, weights)
+            off = labels - weighting.mean(labels)
+            deviation = weighting.mean(off * off)
         metrics = {
-            "mae": weighted_mean(errors, weights) / SCALE,
-            "rmse": math.sqrt(weighted_mean(squares, weights)),
-            "r2": _r2(weighted_mean(squares, weights), deviation),
-            "prior_mae": weighted_mean(prior_errors, weights) / SCALE,
-            "no_change_mae": weighted_mean(no_change, weights) / SCALE,
+            "mae": weighting.mean(errors) / SCALE,
+            "rmse": math.sqrt(weighting.mean(squares)),
+            "r2": _r2(weighting.mean(squares), deviation),
+            "prior_mae": weighting.mean(prior_errors) / SCALE,
+            "no_change_mae": weighting.mean(no_change) / SCALE,
         }
         return {name: _bounded(value) for name, value in metrics.items() if value == value}
 
