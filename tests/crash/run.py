@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -81,6 +82,7 @@ def disturbed(
     environment: Mapping[str, str] | None = None,
     settle_s: float = 300.0,
     wake: Path | None = None,
+    may_send: Callable[[], float] = lambda: math.inf,
     check: Callable[[Site], list[str]] = against_oracle,
     say: Say = lambda text: None,
 ) -> Disturbed:
@@ -94,6 +96,8 @@ def disturbed(
         How long it may take, after the last fault and event, until everything is at the end.
     wake
         A file for which processes sleep: it is made when everything is at the end.
+    may_send
+        Seconds of the load that may have been sent so far, if the faults do not hold back more.
     check
         Examines the output before the store is gone; returns what is wrong. By default the oracle examines it.
     """
@@ -102,7 +106,7 @@ def disturbed(
     with Site(grounds, directory, loop_file, linked=True, services=services, environment=environment) as site:
         _seed_requests_model(site)
         faults = Faults(site, planned, say)
-        sender = Sender(lambda: site.of("ingest"), cut, lambda: faults.reached)
+        sender = Sender(lambda: site.of("ingest"), cut, lambda: min(faults.reached, may_send()))
         asker = Asker(
             site.of("scorer"), [model.name for model in site.loop.models], load.seed, lambda: _reached(load, sender)
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,33 @@ ZOMBIE = "~writing"
 
 #: Deaths before and after a step's effects on the store, and between sending examples and continuing.
 DEATHS = ("-emitted", "-saved", "-joined")
+
+#: Share of its pace at which the second half of the load comes while planned moments are to come.
+SLOWLY = 0.1
+
+
+class Pace:
+    """Seconds of the load that may have been sent: on a slow machine the moments would come after its end.
+
+    Every moment needs a step, and every step needs events.
+    """
+
+    def __init__(self, directory: Path, moments: Collection[str]) -> None:
+        self._directory = directory
+        self._moments = moments
+        self._since: float | None = None
+
+    def __call__(self) -> float:
+        if moments_in(self._directory) >= {moment[1:] for moment in self._moments}:
+            return math.inf
+        self._since = self._since or time.monotonic()
+        elapsed, half = time.monotonic() - self._since, SHORT.seconds / 2
+        return elapsed if elapsed < half else half + (elapsed - half) * SLOWLY
+
+
+def moments_in(directory: Path) -> set[str]:
+    """Return the names of the moments that have come."""
+    return {path.name.removeprefix("was-") for path in (directory / "state" / "feature").glob("was-*")}
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +83,10 @@ def through(
         environment=variables,
         settle_s=settle_s,
         wake=wake,
+        may_send=Pace(directory, moments),
         say=print,
     )
-    assert {moment[1:] for moment in moments} == {
-        path.name[4:] for path in (directory / "state" / "feature").glob("was-*")
-    }
+    assert moments_in(directory) == {moment[1:] for moment in moments}
     comparison = compare(run.outcome, expected)
     if run.unfinished:
         comparison.differences.append(run.unfinished)
