@@ -122,6 +122,7 @@ class Learning:
         self._estimator = in_order(estimator)
         self._compiled: CompiledLearner | None = None
         self._refusal: Refusal | None = None
+        self._is_postponed = False
         self.progress = progress or Progress()
         self._quality = quality or quality_of(model)
         self._rows = Rows(model)
@@ -167,6 +168,15 @@ class Learning:
         self._settle()
         return self._quality
 
+    @property
+    def is_time_to_choose(self) -> bool:
+        """Whether a postponed choice is due: the model has its first version, which a new loop waits for."""
+        return self._is_postponed and self.progress.examples >= self.model.publish_examples
+
+    def postpone_choice(self) -> None:
+        """Let River learn until `choose` is called, unless the choice is made; by default, `read` chooses."""
+        self._is_postponed = self._compiled is None and self._refusal is None
+
     def choose(self, refusal: Refusal | None = None) -> None:
         """Choose between compiled code and River, if `read` has not done so yet.
 
@@ -177,6 +187,7 @@ class Learning:
         refusal
             The reason why River must learn; None if compiled code may.
         """
+        self._is_postponed = False
         if self._compiled is None and self._refusal is None:
             model = self.model
             chosen = refusal or learner_of(self._estimator, model.features, model.task, self.progress.examples)
@@ -247,7 +258,8 @@ class Learning:
         first = self._first_new(entries)
         if first == len(entries):
             return
-        self.choose()
+        if not self._is_postponed:
+            self.choose()
         if self._compiled is not None:
             arrays = EntryArrays(self.model.task, entries, first, self.skipped, former=former)
             yield from self._read_compiled(self._compiled, arrays)
