@@ -188,7 +188,7 @@ def test_a_start_that_may_compile_is_noted(tmp_path: Path) -> None:
     assert notes[-1] == ""
 
 
-def test_first_version_does_not_wait_for_compiled_code(tmp_path: Path) -> None:
+def test_first_versions_do_not_wait_for_compiled_code(tmp_path: Path) -> None:
     servers = Servers([batch(messages())])
     examples: list[int] = []
     learner = servers.learner(
@@ -196,7 +196,7 @@ def test_first_version_does_not_wait_for_compiled_code(tmp_path: Path) -> None:
         on_choice=lambda: examples.append(servers.versions[-1].examples),
     )
     learner.run()
-    assert examples == [10]
+    assert examples == [30]
     assert learner._learning.state.refusal is None
     assert servers.versions[-1].examples == 40
 

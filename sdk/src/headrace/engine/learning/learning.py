@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 # Plain numbers compare faster, and they are compared for each run.
 _QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
 
+#: The number of versions after which a postponed choice is due.
+_VERSIONS_BY_RIVER = 3
+
 #: Number of scored answers that the metrics take at once.
 _SETTLE = 1_024
 
@@ -170,8 +173,8 @@ class Learning:
 
     @property
     def is_time_to_choose(self) -> bool:
-        """Whether a postponed choice is due: the model has its first version, which a new loop waits for."""
-        return self._is_postponed and self.progress.examples >= self.model.publish_examples
+        """Whether a postponed choice is due: scorers have had time to load the model's first version."""
+        return self._is_postponed and self.progress.examples >= _VERSIONS_BY_RIVER * self.model.publish_examples
 
     def postpone_choice(self) -> None:
         """Let River learn until `choose` is called, unless the choice is made; by default, `read` chooses."""
