@@ -80,7 +80,9 @@ class LogLearning:
     def start(self, state: Learning | None, skipped: frozenset[int]) -> None:
         """Start from the state of a checkpoint, or from nothing: the log has the rest."""
         self.state = state or self._new()
-        self._choose()
+        # Loading compiled code would delay the first version, and the other services that start meanwhile.
+        self.state.postpone_choice()
+        self._choose_if_due()
         self._versions.clear_unsent()
         self.state.skipped = skipped
         # The new checkpoint may have other positions.
@@ -98,6 +100,7 @@ class LogLearning:
             except Unreadable as error:
                 self._refuse(WrongMessage(self._topic, message.position, message.payload, error))
             self._report.status.learned += self.state.progress.examples - examples
+            self._choose_if_due()
             if publish:
                 self._versions.end_takeover(self.state)
             self._report.publish()
@@ -118,7 +121,9 @@ class LogLearning:
             else:
                 self._versions.store_unsent(self.state)
 
-    def _choose(self) -> None:
+    def _choose_if_due(self) -> None:
+        if not self.state.is_time_to_choose:
+            return
         if self._on_choice is None:
             self.state.choose(self._refusal)
             return

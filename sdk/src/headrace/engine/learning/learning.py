@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 # Plain numbers compare faster, and they are compared for each run.
 _QUESTION, _ANSWER = int(Kind.QUESTION), int(Kind.ANSWER)
 
+#: The number of versions after which a postponed choice is due.
+_VERSIONS_BY_RIVER = 3
+
 #: Number of scored answers that the metrics take at once.
 _SETTLE = 1_024
 
@@ -122,6 +125,7 @@ class Learning:
         self._estimator = in_order(estimator)
         self._compiled: CompiledLearner | None = None
         self._refusal: Refusal | None = None
+        self._is_postponed = False
         self.progress = progress or Progress()
         self._quality = quality or quality_of(model)
         self._rows = Rows(model)
@@ -167,6 +171,15 @@ class Learning:
         self._settle()
         return self._quality
 
+    @property
+    def is_time_to_choose(self) -> bool:
+        """Whether a postponed choice is due: scorers have had time to load the model's first version."""
+        return self._is_postponed and self.progress.examples >= _VERSIONS_BY_RIVER * self.model.publish_examples
+
+    def postpone_choice(self) -> None:
+        """Let River learn until `choose` is called, unless the choice is made; by default, `read` chooses."""
+        self._is_postponed = self._compiled is None and self._refusal is None
+
     def choose(self, refusal: Refusal | None = None) -> None:
         """Choose between compiled code and River, if `read` has not done so yet.
 
@@ -177,6 +190,7 @@ class Learning:
         refusal
             The reason why River must learn; None if compiled code may.
         """
+        self._is_postponed = False
         if self._compiled is None and self._refusal is None:
             model = self.model
             chosen = refusal or learner_of(self._estimator, model.features, model.task, self.progress.examples)
@@ -247,7 +261,8 @@ class Learning:
         first = self._first_new(entries)
         if first == len(entries):
             return
-        self.choose()
+        if not self._is_postponed:
+            self.choose()
         if self._compiled is not None:
             arrays = EntryArrays(self.model.task, entries, first, self.skipped, former=former)
             yield from self._read_compiled(self._compiled, arrays)
