@@ -30,7 +30,7 @@ def running(start: float, values: Floats) -> Floats:
 def log_losses(probabilities: Floats) -> Floats:
     """Return -log of the probabilities given to what came true. NaN counts as 0, the worst."""
     clipped = np.clip(np.nan_to_num(probabilities, nan=0.0), EPSILON, 1.0 - EPSILON)
-    return np.array([-math.log(probability) for probability in clipped.tolist()], np.float64)
+    return -np.array(list(map(math.log, clipped.tolist())), np.float64)
 
 
 def total(start: float, values: Floats) -> float:
