@@ -197,9 +197,7 @@ class ServedQuality:
     def dump(self) -> bytes:
         """Serialize everything for a checkpoint."""
         self._drop_answers()
-        predictions = [
-            (id, time, score, predicted) for (id, time), (score, predicted) in self._predictions.items()
-        ]
+        predictions = [(id, time, score, predicted) for (id, time), (score, predicted) in self._predictions.items()]
         answers = [(id, time, label, weight) for (id, time), (label, weight) in self._answers.items()]
         quality = self.quality.dump()
         state = ServedState(
