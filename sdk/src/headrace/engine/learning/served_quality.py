@@ -21,7 +21,7 @@ _BYTES = 320
 MAX_ANSWERS = 100_000
 
 # Number of answers beyond them that are dropped at once. To find the oldest key of a dictionary, Python passes over the
-# places of all keys removed before: one answer at a time, that takes 18 µs. Whatever reads the answers drops these first.
+# places of all keys removed before: one answer at a time, that takes 18 µs. What reads the answers drops these first.
 _SLACK = 4_096
 
 # Number of pairs that the metrics take at once.
@@ -197,8 +197,8 @@ class ServedQuality:
     def dump(self) -> bytes:
         """Serialize everything for a checkpoint."""
         self._drop_answers()
-        predictions = [(id, time, score, predicted) for (id, time), (score, predicted) in self._predictions.items()]
-        answers = [(id, time, label, weight) for (id, time), (label, weight) in self._answers.items()]
+        predictions = [key + prediction for key, prediction in self._predictions.items()]
+        answers = [key + answer for key, answer in self._answers.items()]
         quality = self.quality.dump()
         state = ServedState(
             quality, self._unserved_count, self._count, predictions, answers, self.positions, list(self._otherwise)
