@@ -202,11 +202,16 @@ def test_dropping_later_drops_the_same_answers(seed: int) -> None:
         assert found.dump() == strict.dump()
 
 
-def test_few_dropped_answers_take_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_to_drop_wait_until_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(served, "MAX_ANSWERS", 10)
     passes = list[int]()
     shorten = served._shorten
-    monkeypatch.setattr(served, "_shorten", lambda waiting, limit: passes.append(limit) or shorten(waiting, limit))
+
+    def counted(waiting: dict[Any, Any], limit: int) -> int:
+        passes.append(limit)
+        return shorten(waiting, limit)
+
+    monkeypatch.setattr(served, "_shorten", counted)
     found = ServedQuality(definition("m", Task.BINARY, _ROWS[0]))
     for number in range(1_000):
         found.answer(f"e{number}", number, True, 1.0)
