@@ -104,6 +104,7 @@ class Broker:
     subscribed: list[Subscribed] = field(default_factory=list)
 
     log: list[Message] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
 
     def create_producer(self, *_: Any, **__: Any) -> Producer:
         return Producer()
@@ -111,7 +112,8 @@ class Broker:
     def create_reader(self, *_: Any, **__: Any) -> Read:
         return Read(list(self.log), more=False)
 
-    def subscribe(self, *_: Any, **__: Any) -> Subscribed:
+    def subscribe(self, *_: Any, **options: Any) -> Subscribed:
+        self.options = options
         if not self.consumers:
             raise pulsar.Timeout
         self.subscribed.append(self.consumers.pop(0))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from functools import cached_property
 from typing import TypeVar
 
 import msgspec
@@ -261,7 +262,7 @@ class FeatureDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 _LOG = 3
 
 
-class ModelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ModelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """A model; `vectors` says where its vectors come from: "stream" or "requests".
 
     `max_delay` bounds (wall clock, µs) how long a vector waits until its views are complete; None: forever. `retention`
@@ -310,14 +311,14 @@ class ModelDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Its features without their titles, which do not affect learning."""
         return tuple(structs.replace(feature, alias=None) for feature in self.features)
 
-    @property
+    @cached_property
     def examples_hash(self) -> str:
         """The identity of what the examples are made from: another learner may learn the same ones."""
         return content_hash(
             (_LOG, self.stream, self.label, self.task, self.stored_features, self.vectors, self.sources)
         )
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """The identity of what the model learns from and how: publishing and waiting do not change it."""
         return content_hash((self.name, self.learner, self.examples_hash))

@@ -6,9 +6,10 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from river.linear_model import LogisticRegression
 
@@ -149,7 +150,8 @@ def test_both_sides_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     learning = Learning(model, LogisticRegression(), served=found)
     for one in messages(model, _ROWS, alternating(_LABELS[Task.BINARY])):
         list(learning.read(one))
-    assert (len(found._predictions), len(found._answers)) == (0, 10)
+    state = msgspec.msgpack.decode(found.dump(), type=served.ServedState)
+    assert (len(state.predictions), len(state.answers)) == (0, 10)
     assert found.metrics()["served"] == 20.0
     assert found.metrics()["unserved"] == 40.0
     found.predict(predictions(model, list(range(50, 60))))  # the last ten answers are still waiting
@@ -169,3 +171,49 @@ def test_answers_at_once_are_those_taken_one_by_one(monkeypatch: pytest.MonkeyPa
         one_by_one.answer(id, time, label, 1.0)
     at_once.answer_all(ids, times, labels, [1.0] * 5)
     assert at_once.dump() == one_by_one.dump()
+
+
+@settings(max_examples=50)
+@given(seed=st.integers(0, 2**32))
+def test_dropping_later_drops_the_same_answers(seed: int) -> None:
+    rng = random.Random(seed)
+    model = definition("m", Task.BINARY, _ROWS[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(served, "MAX_ANSWERS", rng.randint(1, 6))
+        strict, found = ServedQuality(model), ServedQuality(model)
+        for _ in range(8):
+            # Questions come again, also within a batch, and after their answers were dropped.
+            numbers = rng.choices(range(rng.randint(1, _COUNT)), k=rng.randint(1, 5))
+            batch = predictions(model, numbers)
+            step = rng.choice(["answer", "answer", "predict", "otherwise"])
+            if step == "predict":
+                strict.predict(batch)
+                found.predict(batch)
+            elif step == "otherwise":
+                strict.predict_otherwise(batch.ids, batch.times.tolist())
+                found.predict_otherwise(batch.ids, batch.times.tolist())
+            else:
+                labels = [float(number % 2) for number in numbers]
+                for id, time, label in zip(batch.ids, batch.times.tolist(), labels, strict=True):
+                    strict.answer(id, time, label, 1.0)
+                    strict = ServedQuality.load(model, strict.dump())  # a dump has dropped what is to drop
+                found.answer_all(batch.ids, batch.times.tolist(), labels, [1.0] * len(labels))
+        assert found.metrics() == strict.metrics()
+        assert found.dump() == strict.dump()
+
+
+def test_answers_to_drop_wait_until_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "MAX_ANSWERS", 10)
+    passes = list[int]()
+    shorten = served._shorten
+
+    def counted(waiting: dict[Any, Any], limit: int) -> int:
+        passes.append(limit)
+        return shorten(waiting, limit)
+
+    monkeypatch.setattr(served, "_shorten", counted)
+    found = ServedQuality(definition("m", Task.BINARY, _ROWS[0]))
+    for number in range(1_000):
+        found.answer(f"e{number}", number, True, 1.0)
+    assert passes == []
+    assert found.metrics()["unserved"] == 1_000.0

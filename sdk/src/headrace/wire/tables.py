@@ -370,8 +370,9 @@ def decode_log(model: ModelDefinition, data: bytes) -> LogEntries:
     if pa.types.is_string(label.type) != (model.task is Task.MULTICLASS):
         raise Unreadable("log", f"its labels are {label.type}, and model {model.name!r} is {model.task}")
     kinds = batch.column("kind").to_numpy()
-    if not np.isin(kinds, _KINDS).all():
-        raise Unreadable("log", f"an entry has kind {kinds[~np.isin(kinds, _KINDS)][0]}, not one of {_KINDS}")
+    known = _IS_KIND[kinds.view(np.uint8)]
+    if not known.all():
+        raise Unreadable("log", f"an entry has kind {kinds[~known][0]}, not one of {_KINDS}")
     seqs = batch.column("seq").to_numpy()
     if (np.diff(seqs) != 1).any():
         raise Unreadable("log", "the places of its entries do not follow one another")
@@ -447,6 +448,9 @@ def predicted_questions(data: bytes) -> tuple[list[str], list[int]]:
 
 
 _KINDS = tuple(map(int, Kind))
+
+# By the byte of a kind, whether there is such a kind.
+_IS_KIND = np.isin(np.arange(256), _KINDS)
 
 
 def _vector_columns(model: ModelDefinition, numbers: Numbers, categories: Categories) -> dict[str, pa.Array]:

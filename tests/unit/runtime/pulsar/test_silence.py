@@ -332,3 +332,11 @@ def test_the_growth_of_a_log_is_counted_once() -> None:
     assert [tail.growths() for _ in range(4)] == [0, 1, 1, 1]
     assert [reader.closed for reader in readers] == [True, False]
     assert broker.starts == [pulsar.MessageId.latest] * 2
+
+
+@pytest.mark.parametrize(("most", "queue", "full"), [(16, None, 8), (5_000, 20_000, 5_000), (1, None, 1)])
+def test_a_batch_is_full_before_the_client_waits_for_more(most: int, queue: int | None, full: int) -> None:
+    broker = Broker([Subscribed([], last=None)])
+    PartitionConsumer(broker, "t", "s", most, queue=queue)  # type: ignore[arg-type]
+    assert broker.options["batch_receive_policy"].policy().getMaxNumMessages() == full
+    assert broker.options["receiver_queue_size"] == (queue or most)

@@ -338,7 +338,7 @@ class Learning:
         if not len(rows):
             return
         counts = (entries.kinds[rows] == _ANSWER) & entries.asked[rows]
-        ids = [entries.ids[row] for row in rows.tolist()]
+        ids = list(map(entries.ids.__getitem__, rows.tolist()))
         times, labels, weights = (column[rows].tolist() for column in (entries.times, entries.labels, entries.weights))
         # In the order of the log, because an answer may follow a question that was closed under the same id.
         ends = [*(1 + np.flatnonzero(np.diff(counts))).tolist(), len(rows)]

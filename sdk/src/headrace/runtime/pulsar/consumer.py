@@ -264,6 +264,9 @@ class PartitionConsumer:
             )
 
     def _subscribe(self) -> pulsar.Consumer:
+        # The client asks for more once half of its queue is taken. Until then a whole queue, of which one message was
+        # taken already, is never full again: waiting for as many messages would always take `_GATHER_MS`.
+        full = max(min(self._max_messages, self._queue // 2), 1)
         try:
             return self._client.subscribe(
                 self.topic,
@@ -272,7 +275,7 @@ class PartitionConsumer:
                 consumer_name=self._name,
                 initial_position=pulsar.InitialPosition.Earliest,
                 receiver_queue_size=self._queue,
-                batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(self._max_messages, 8 * 2**20, _GATHER_MS),
+                batch_receive_policy=pulsar.ConsumerBatchReceivePolicy(full, 8 * 2**20, _GATHER_MS),
             )
         except pulsar.PulsarException as error:
             raise Unavailable(f"broker: cannot subscribe to {self.topic}: {error}") from error
