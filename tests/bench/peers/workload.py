@@ -27,10 +27,8 @@ from headrace.definition import (
     ViewDefinition,
     Window,
 )
+from tests.bench.bench_scorer import FIELDS, HOUR, KEYS, MINUTE
 
-MINUTE, HOUR = 60_000_000, 3_600_000_000
-ENTITIES = 1_000
-FIELDS = ("user", "card", "shop", "city", "device")
 MODELS = ("one", "five", "twenty")
 
 _AGGREGATES = tuple(
@@ -110,7 +108,7 @@ def make_workload(loop: LoopDefinition, history: Sequence[dict[str, Any]]) -> Wo
     values = {
         view.name: {
             f"{view.by[0]}{number}": {feature: rng.gauss(0, 1) for feature in names[view.name]}
-            for number in range(ENTITIES)
+            for number in range(KEYS)
         }
         for view in loop.views
     }
@@ -129,6 +127,7 @@ def write_files(workload: Workload, models: dict[str, bytes], directory: Path) -
         for model in MODELS
     }
     (directory / "models.json").write_text(json.dumps(description))
+    (directory / "requests.json").write_text(json.dumps(workload.requests))
     (directory / "values.json").write_text(json.dumps(workload.values))
     for model, onnx in models.items():
         (directory / f"{model}.onnx").write_bytes(onnx)
