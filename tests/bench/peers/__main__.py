@@ -45,7 +45,7 @@ from tests.bench.peers.workload import (
 
 HEADRACE, FLOOR, NOOP = "headrace", "raw floor", "no-op gRPC"
 EVENTS = 30_000
-_CHECK_SECONDS = 60
+_START_SECONDS = 120
 
 
 class Checked(Target, Protocol):
@@ -171,8 +171,11 @@ def scorer(loop_file: Path, pulsar_url: str, store_url: str) -> Iterator[str]:
         "HEADRACE_REDIS_URL": store_url,
         "HEADRACE_BIND": "127.0.0.1:0",
     }
-    with process([sys.executable, "-m", "headrace_scorer"], environment, stdout=sys.stderr):
-        yield ready(store_url, peers_loop())
+    with (
+        loop_file.with_name("scorer.log").open("w") as log,
+        process([sys.executable, "-m", "headrace_scorer"], environment, stdout=log, stderr=log),
+    ):
+        yield ready(store_url, peers_loop(), _START_SECONDS)
 
 
 def start_peers(servers: Servers, workload: Workload, names: Sequence[str]) -> tuple[list[Checked], dict[str, str]]:
@@ -227,7 +230,7 @@ async def check(peer: Checked, onnx: dict[str, bytes], workload: Workload) -> No
 
 async def _first_answer(ask: Callable[[], Any]) -> Any:
     """Ask again until the server has loaded its models."""
-    deadline = time.monotonic() + _CHECK_SECONDS
+    deadline = time.monotonic() + _START_SECONDS
     while True:
         try:
             return await ask()

@@ -21,6 +21,10 @@ from headrace.v1 import scoring_pb2, scoring_pb2_grpc
 from tests.bench.peers.workload import Workload, features_by_view
 
 _WARM_UP = 20
+_JSON = {"Content-Type": "application/json"}
+# Generated code has no types.
+_scoring_stub: Callable[[grpc.aio.Channel], Any] = scoring_pb2_grpc.ScoringServiceStub
+_inference_stub: Callable[[grpc.aio.Channel], Any] = inference_grpc.GRPCInferenceServiceStub
 
 
 class Session(Protocol):
@@ -84,7 +88,7 @@ class GrpcSession:
     """headrace's own service, which the servers by hand offer too."""
 
     def __init__(self, channel: grpc.aio.Channel, workload: Workload) -> None:
-        self._stub = scoring_pb2_grpc.ScoringServiceStub(channel)
+        self._stub: Any = _scoring_stub(channel)
         self._bodies = [json.dumps(request).encode() for request in workload.requests]
 
     def request(self, model: str, numbers: Sequence[int]) -> Any:
@@ -113,7 +117,7 @@ class InferenceSession:
     """The Open Inference Protocol; the request brings the features."""
 
     def __init__(self, channel: grpc.aio.Channel, workload: Workload) -> None:
-        self._stub = inference_grpc.GRPCInferenceServiceStub(channel)
+        self._stub: Any = _inference_stub(channel)
         self._workload = workload
 
     def request(self, model: str, numbers: Sequence[int]) -> Any:
@@ -188,9 +192,6 @@ class FeastSession(HttpSession):
         names = answer["metadata"]["feature_names"]
         columns = {name: result["values"] for name, result in zip(names, answer["results"], strict=True)}
         return by_entity(columns, self.workload, model)
-
-
-_JSON = {"Content-Type": "application/json"}
 
 
 def by_entity(columns: dict[str, list[float]], workload: Workload, model: str) -> list[float]:

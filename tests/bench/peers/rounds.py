@@ -102,9 +102,7 @@ def summary(rounds: Sequence[Round], target: str, figure: str, *, headrace: str,
     values = [each.figures[target][figure] for each in rounds if target in each.figures]
     if not values:
         return None
-    return Summary(
-        spread(values), _ratios(rounds, target, figure, headrace), _ratios(rounds, target, figure, floor)
-    )
+    return Summary(spread(values), _ratios(rounds, target, figure, headrace), _ratios(rounds, target, figure, floor))
 
 
 def _ratios(rounds: Sequence[Round], target: str, figure: str, reference: str) -> Spread | None:

@@ -8,14 +8,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.embedded.ports import free_port
 from tests.bench.peers.environments import PEERS, ROOT, python_of
 
-_START_SECONDS = 90
+_START_SECONDS = 120
 _STOP_SECONDS = 10
 
 
@@ -104,10 +104,8 @@ class Servers:
             _signal(process.child, signal.SIGTERM)
         deadline = time.monotonic() + _STOP_SECONDS
         for process in self._running:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.child.wait(max(deadline - time.monotonic(), 0.1))
-            except subprocess.TimeoutExpired:
-                pass
             _signal(process.child, signal.SIGKILL)
             process.child.wait()
 
@@ -117,10 +115,8 @@ def _path(python: Path) -> str:
 
 
 def _signal(child: subprocess.Popen[str], number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(child.pid, number)
-    except ProcessLookupError:
-        pass
 
 
 @contextmanager

@@ -82,17 +82,16 @@ def as_json(result: Result) -> dict[str, Any]:
     """Return the result as plain data, with the figures of each round."""
     return {
         "machine": dict(result.machine),
-        "measures": {
-            measure.key: {
-                "title": measure.title,
-                "targets": {
-                    target: {figure: asdict(found) for figure in measure.figures if (found := _get(target, figure))}
-                    for target in result.targets
-                },
-                "rounds": [asdict(each) for each in result.of(measure)],
-            }
-            for measure in result.measures
-            for _get in [lambda target, figure, measure=measure: result.summary(measure, target, figure)]
-        },
+        "measures": {measure.key: _measure(result, measure) for measure in result.measures},
         "left_out": dict(result.left_out),
     }
+
+
+def _measure(result: Result, measure: Measure) -> dict[str, Any]:
+    targets: dict[str, dict[str, Any]] = {}
+    for target in result.targets:
+        for figure in measure.figures:
+            found = result.summary(measure, target, figure)
+            if found is not None:
+                targets.setdefault(target, {})[figure] = asdict(found)
+    return {"title": measure.title, "targets": targets, "rounds": [asdict(each) for each in result.of(measure)]}

@@ -78,8 +78,8 @@ def features_by_view(loop: LoopDefinition, model: str) -> dict[str, list[str]]:
     """Return the names of a model's features by the view that they come from, in the model's order."""
     names: dict[str, list[str]] = {}
     for feature in loop.model(model).features:
-        if isinstance(feature.source, Aggregate):
-            names.setdefault(feature.source.view, []).append(feature.name)
+        if isinstance(feature.value, Aggregate):
+            names.setdefault(feature.value.view, []).append(feature.name)
     return names
 
 
@@ -95,7 +95,7 @@ class Workload:
     def vector(self, model: str, number: int) -> list[float]:
         """Return the values of a model's features for a request, as a peer must find them."""
         request = self.requests[number]
-        vector = []
+        vector: list[float] = []
         for view in self.loop.views_of(self.loop.model(model)):
             vector += self.values[view.name][request[view.by[0]]].values()
         return [*vector, request["amount"]]

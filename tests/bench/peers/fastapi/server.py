@@ -47,9 +47,7 @@ def make_app(directory: Path, url: str) -> FastAPI:
             for view in views[model]:
                 pipe.hmget(f"{view['view']}:{getattr(event, view['entity'])}", view["features"])
         replies = iter(await pipe.execute())
-        vectors = [
-            [*(float(value) for _ in views[model] for value in next(replies)), event.amount] for event in events
-        ]
+        vectors = [[*(float(value) for _ in views[model] for value in next(replies)), event.amount] for event in events]
         return sessions[model].run(["score"], {"numbers": np.array(vectors)})[0].tolist()
 
     @app.post("/score/{model}")

@@ -2,8 +2,8 @@
 
     python server.py DIRECTORY STORE_URL PORT sdk|http
 
-The SDK is a library: this process measures it by itself. It reads a command a line, as JSON, and answers each with a line.
-The commands are those of `FeastSdk` in `client.py`.
+The SDK is a library, so this process measures it by itself: it reads a command a line, as JSON, and answers each with a
+line. The commands are those of `FeastSdk` in `client.py`.
 """
 
 import json
