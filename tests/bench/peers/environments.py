@@ -32,7 +32,7 @@ def python_of(name: str, home: Path = ENVIRONMENTS) -> Path:
 def is_current(folder: Path, lock: Path) -> bool:
     """Tell whether an environment was completely installed from this lock file."""
     stamp = folder / "installed"
-    return stamp.exists() and stamp.read_text() == _fingerprint(lock)
+    return stamp.exists() and stamp.read_text() == fingerprint(lock)
 
 
 def _install(folder: Path, lock: Path) -> None:
@@ -45,8 +45,9 @@ def _install(folder: Path, lock: Path) -> None:
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     environment.pop("PYTHONPATH", None)
     subprocess.run([*program, "--quiet", "--require-hashes", "--no-deps", "-r", lock], env=environment, check=True)
-    (folder / "installed").write_text(_fingerprint(lock))
+    (folder / "installed").write_text(fingerprint(lock))
 
 
-def _fingerprint(lock: Path) -> str:
+def fingerprint(lock: Path) -> str:
+    """Return what an environment's file ``installed`` holds if it was made from this lock file."""
     return f"{sys.version_info.major}.{sys.version_info.minor} {hashlib.sha256(lock.read_bytes()).hexdigest()}"

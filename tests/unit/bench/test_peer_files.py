@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.definition import Aggregate
-from tests.bench.peers.environments import NAMES, PEERS, is_current
+from tests.bench.peers.environments import NAMES, PEERS, fingerprint, is_current
 from tests.bench.peers.workload import MODELS, features_by_view, make_workload, peers_loop
 
 
@@ -32,15 +32,17 @@ def test_a_vector_has_the_values_of_the_entities_in_the_request() -> None:
     assert workload.vector("five", 0)[4:8] == list(workload.values["five_card"]["card1"].values())
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_lock_file_has_hashes_and_no_address(name: str) -> None:
-    lines = (PEERS / name / "requirements.lock").read_text().splitlines()
-    requirements = [line for line in lines if not line.startswith((" ", "#"))]
-    assert all(line.endswith("\\") for line in requirements)
-    assert [line for line in lines if "://" in line or line.startswith("-")] == []
+def test_every_peer_has_a_lock_file_and_a_server() -> None:
+    assert {file.parent.name for file in PEERS.glob("*/requirements.in")} == set(NAMES)
+    assert {file.parent.name for file in PEERS.glob("*/requirements.lock")} == set(NAMES)
+    assert {file.parent.name for file in PEERS.glob("*/server.py")} == set(NAMES)
 
 
 def test_an_environment_is_made_again_when_its_lock_file_changes(tmp_path: Path) -> None:
     lock = tmp_path / "requirements.lock"
     lock.write_text("one==1\n")
+    assert not is_current(tmp_path, lock)
+    (tmp_path / "installed").write_text(fingerprint(lock))
+    assert is_current(tmp_path, lock)
+    lock.write_text("one==2\n")
     assert not is_current(tmp_path, lock)

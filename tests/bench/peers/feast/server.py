@@ -28,10 +28,10 @@ FIELDS = ("user", "card", "shop", "city", "device")
 
 
 def make_store(directory: Path, url: str) -> FeatureStore:
-    """Define the views in a registry of their own, and write the values to the online store."""
+    """Define the views, and write the values to the online store, unless another server of this run has done it."""
     address = urlsplit(url)
-    folder = directory / f"feast-{os.getpid()}"
-    folder.mkdir()
+    folder = directory / "feast"
+    folder.mkdir(exist_ok=True)
     config = RepoConfig(
         project="peers",
         provider="local",
@@ -41,6 +41,13 @@ def make_store(directory: Path, url: str) -> FeatureStore:
         entity_key_serialization_version=3,
     )
     store = FeatureStore(config=config)
+    if not (folder / "filled").exists():
+        fill(store, directory, folder)
+        (folder / "filled").touch()
+    return store
+
+
+def fill(store: FeatureStore, directory: Path, folder: Path) -> None:
     entities = {field: Entity(name=field, join_keys=[field], value_type=ValueType.STRING) for field in FIELDS}
     source = FileSource(path=str(folder / "none.parquet"), timestamp_field="at")
     values = json.loads((directory / "values.json").read_text())
@@ -61,7 +68,6 @@ def make_store(directory: Path, url: str) -> FeatureStore:
         frame[view.join_keys[0]] = frame.index
         frame["at"] = datetime.now(UTC)
         store.write_to_online_store(name, frame.reset_index(drop=True))
-    return store
 
 
 class Sdk:
