@@ -85,9 +85,13 @@ async def run_round(measure: Measure, targets: Sequence[Target]) -> Round:
 
 async def take_turn(measure: Measure, target: Target) -> Figures:
     """Measure one target."""
-    if measure.in_flight > 1:
-        return {"per_second": await target.rate(measure.model, measure.in_flight, measure.calls)}
-    milliseconds = 1e3 * np.array(await target.times(measure.model, measure.size, measure.calls))
+    try:
+        if measure.in_flight > 1:
+            return {"per_second": await target.rate(measure.model, measure.in_flight, measure.calls)}
+        milliseconds = 1e3 * np.array(await target.times(measure.model, measure.size, measure.calls))
+    except Exception as error:
+        error.add_note(f"while {target.name} was measured: {measure.title}")
+        raise
     return {f"p{percent}_ms": float(np.percentile(milliseconds, percent)) for percent in (50, 99)}
 
 
