@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import bentoml
 import numpy as np
@@ -37,7 +36,7 @@ class Scorer:
         }
         self._client = redis.asyncio.Redis.from_url(os.environ["PEER_STORE_URL"])
 
-    async def _scores(self, model: str, events: list[Event]) -> Any:
+    async def _scores(self, model: str, events: list[Event]) -> list[float]:
         pipe = self._client.pipeline(transaction=False)
         for event in events:
             for view in self._views[model]:
@@ -46,7 +45,8 @@ class Scorer:
         vectors = [
             [*(float(value) for _ in self._views[model] for value in next(replies)), event.amount] for event in events
         ]
-        return self._sessions[model].run(["score"], {"numbers": np.array(vectors)})[0].tolist()
+        (answers,) = self._sessions[model].run(["score"], {"numbers": np.array(vectors)})
+        return [float(score) for score in answers]
 
     @bentoml.api(route="/score")
     async def score(self, model: str, event: Event) -> float:

@@ -6,7 +6,6 @@ python server.py DIRECTORY STORE_URL PORT
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -41,14 +40,15 @@ def make_app(directory: Path, url: str) -> FastAPI:
     client = redis.asyncio.Redis.from_url(url)
     app = FastAPI()
 
-    async def scores(model: str, events: list[Event]) -> Any:
+    async def scores(model: str, events: list[Event]) -> list[float]:
         pipe = client.pipeline(transaction=False)
         for event in events:
             for view in views[model]:
                 pipe.hmget(f"{view['view']}:{getattr(event, view['entity'])}", view["features"])
         replies = iter(await pipe.execute())
         vectors = [[*(float(value) for _ in views[model] for value in next(replies)), event.amount] for event in events]
-        return sessions[model].run(["score"], {"numbers": np.array(vectors)})[0].tolist()
+        (answers,) = sessions[model].run(["score"], {"numbers": np.array(vectors)})
+        return [float(score) for score in answers]
 
     @app.post("/score/{model}")
     async def score(model: str, event: Event) -> Score:

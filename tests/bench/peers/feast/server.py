@@ -86,7 +86,8 @@ class Sdk:
                 {view["entity"]: self._requests[number][view["entity"]] for view in views} for number in numbers
             ],
         )
-        return answer.to_dict()
+        values: dict[str, list[Any]] = answer.to_dict()
+        return values
 
     def call(self, model: str, size: int) -> float:
         first = random.randrange(len(self._requests) - size)

@@ -106,14 +106,24 @@ class Scoring(scoring_pb2_grpc.ScoringServiceServicer):
         return scoring_pb2.ScoreBatchResponse(results=results)
 
 
+async def redis_py(url: str) -> RedisPy:
+    return RedisPy(url)
+
+
+async def raw_pipe(url: str) -> RawPipe:
+    address = urlsplit(url)
+    loop = asyncio.get_running_loop()
+    _, pipe = await loop.create_connection(RawPipe, address.hostname or "127.0.0.1", address.port or 6379)
+    return pipe
+
+
+STORES: dict[str, Any] = {"redis-py": redis_py, "raw": raw_pipe}
+
+
 async def serve(directory: str, url: str, port: str, store: str) -> None:
-    if store == "raw":
-        address = urlsplit(url)
-        _, reader = await asyncio.get_running_loop().create_connection(RawPipe, address.hostname, address.port)
-    else:
-        reader = RedisPy(url)
     server = grpc.aio.server()
-    scoring_pb2_grpc.add_ScoringServiceServicer_to_server(Scoring(Path(directory), reader), server)
+    add_servicer: Any = scoring_pb2_grpc.add_ScoringServiceServicer_to_server
+    add_servicer(Scoring(Path(directory), await STORES[store](url)), server)
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     await server.wait_for_termination()

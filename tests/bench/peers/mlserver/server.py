@@ -33,7 +33,7 @@ class OnnxModel(MLModel):
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+        return int(listener.getsockname()[1])
 
 
 async def serve(directory: str, port: str) -> None:
