@@ -9,20 +9,17 @@ take turns. Prints a table, or one JSON object.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import math
 import os
 import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import uvloop
 
@@ -30,28 +27,14 @@ from headrace.embedded import broker, store
 from headrace.wire import compiled_loop
 from tests.bench.bench_scorer import events, fill, process, publish, ready, version
 from tests.bench.peers import client
-from tests.bench.peers.rounds import Measure, Round, Target, run_round
-from tests.bench.peers.servers import PeerFailed, Servers, peer_servers
+from tests.bench.peers.answers import right_targets
+from tests.bench.peers.rounds import Measure, Round, run_round
+from tests.bench.peers.servers import START_SECONDS, peer_servers
 from tests.bench.peers.table import Result, as_json, as_text
-from tests.bench.peers.workload import (
-    MODELS,
-    Workload,
-    fill_hashes,
-    make_workload,
-    peers_loop,
-    right_scores,
-    write_files,
-)
+from tests.bench.peers.targets import FLOOR, HEADRACE, PEERS, Checked, start_peers
+from tests.bench.peers.workload import fill_hashes, make_workload, peers_loop, write_files
 
-HEADRACE, FLOOR, NOOP = "headrace", "raw floor", "no-op gRPC"
 EVENTS = 30_000
-_START_SECONDS = 120
-
-
-class Checked(Target, Protocol):
-    """A target whose answers can be compared."""
-
-    async def values(self, model: str, numbers: Sequence[int]) -> list[float]: ...
 
 
 def measures(scale: float) -> list[Measure]:
@@ -67,60 +50,6 @@ def measures(scale: float) -> list[Measure]:
         Measure("many_5", "16 requests in flight, 20 features in 5 views", "five", calls(1_600), in_flight=16),
         Measure("batch_5", "a batch of 100, 20 features in 5 views", "five", calls(40), size=100),
     ]
-
-
-#: How each target is started; those that share an environment are different servers.
-Start = Callable[[Servers, Workload], list[Checked]]
-
-
-def _floor(servers: Servers, workload: Workload) -> list[Checked]:
-    server = servers.start("grpc", "raw")
-    server.wait_for_port()
-    address = f"127.0.0.1:{server.port}"
-    return [
-        client.over_grpc(NOOP, address, workload, client.NoopSession),
-        client.over_grpc(FLOOR, address, workload, client.GrpcSession),
-    ]
-
-
-def _grpc(servers: Servers, workload: Workload) -> list[Checked]:
-    server = servers.start("grpc", "redis-py")
-    server.wait_for_port()
-    return [client.over_grpc("grpc.aio + redis-py", f"127.0.0.1:{server.port}", workload, client.GrpcSession)]
-
-
-def _mlserver(servers: Servers, workload: Workload) -> list[Checked]:
-    server = servers.start("mlserver")
-    server.wait_for_port()
-    return [client.over_grpc("MLServer, no store", f"127.0.0.1:{server.port}", workload, client.InferenceSession)]
-
-
-def _http(
-    peer: str, name: str, session: Callable[..., client.Session], *options: str
-) -> Callable[[Servers, Workload], list[Checked]]:
-    def start(servers: Servers, workload: Workload) -> list[Checked]:
-        server = servers.start(peer, *options)
-        server.wait_for_port()
-        return [client.over_http(name, f"http://127.0.0.1:{server.port}", workload, session)]
-
-    return start
-
-
-def _feast_sdk(servers: Servers, workload: Workload) -> list[Checked]:
-    server = servers.start("feast", "sdk")
-    server.wait_for_line()
-    return [client.FeastSdk("Feast SDK, features only", server.ask, workload)]
-
-
-PEERS: dict[str, Start] = {
-    "floor": _floor,
-    "grpc": _grpc,
-    "fastapi": _http("fastapi", "FastAPI + redis-py", client.FastApiSession),
-    "feast-sdk": _feast_sdk,
-    "feast-http": _http("feast", "Feast HTTP, features only", client.FeastSession, "http"),
-    "mlserver": _mlserver,
-    "bentoml": _http("bentoml", "BentoML + redis-py", client.BentoMlSession),
-}
 
 
 def main() -> None:
@@ -157,9 +86,14 @@ def measure_all(directory: Path, pulsar_url: str, store_url: str, arguments: arg
         headrace = client.over_grpc(HEADRACE, address, workload, client.GrpcSession)
         started, left_out = start_peers(servers, workload, arguments.peers)
         work = measures(arguments.scale)
-        rounds = uvloop.run(run(headrace, started, onnx, workload, work=work, count=arguments.rounds))
-    names = [target.name for target in started]
-    return Result(work, [HEADRACE, *names], rounds, left_out, machine(), HEADRACE, FLOOR)
+
+        async def compare() -> tuple[list[Checked], dict[str, str], list[Round]]:
+            targets, wrong = await right_targets(headrace, started, onnx, workload)
+            return targets, wrong, await run(targets, work, arguments.rounds)
+
+        targets, wrong, rounds = uvloop.run(compare())
+    names = [target.name for target in targets]
+    return Result(work, names, rounds, left_out | wrong, machine(), HEADRACE, FLOOR)
 
 
 @contextmanager
@@ -177,69 +111,17 @@ def scorer(loop_file: Path, pulsar_url: str, store_url: str) -> Iterator[str]:
         loop_file.with_name("scorer.log").open("w") as log,
         process([sys.executable, "-m", "headrace_scorer"], environment, stdout=log, stderr=log),
     ):
-        yield ready(store_url, peers_loop(), _START_SECONDS)
+        yield ready(store_url, peers_loop(), START_SECONDS)
 
 
-def start_peers(servers: Servers, workload: Workload, names: Sequence[str]) -> tuple[list[Checked], dict[str, str]]:
-    """Start the servers one after another; return their targets, and why some are missing."""
-    started: list[Checked] = []
-    left_out: dict[str, str] = {}
-    for name in names:
-        print(f"peer {name}: starting", file=sys.stderr, flush=True)
-        try:
-            started += PEERS[name](servers, workload)
-        except PeerFailed as failure:
-            left_out[name] = str(failure)
-    return started, left_out
-
-
-async def run(
-    headrace: Checked,
-    peers: Sequence[Checked],
-    onnx: dict[str, bytes],
-    workload: Workload,
-    *,
-    work: Sequence[Measure],
-    count: int,
-) -> list[Round]:
-    """Check every target, then run the rounds."""
-    for peer in peers:
-        if peer.name != NOOP:
-            await check(peer, onnx, workload)
-    for model in MODELS:
-        scores = await headrace.values(model, range(100))
-        assert len(scores) == 100
-        assert all(0 < score < 1 for score in scores)
+async def run(targets: Sequence[Checked], work: Sequence[Measure], count: int) -> list[Round]:
+    """Run the rounds."""
     rounds = []
     for number in range(count):
         for measure in work:
             print(f"round {number + 1} of {count}: {measure.title}", file=sys.stderr, flush=True)
-            rounds.append(await run_round(measure, [headrace, *peers]))
+            rounds.append(await run_round(measure, targets))
     return rounds
-
-
-async def check(peer: Checked, onnx: dict[str, bytes], workload: Workload) -> None:
-    """Compare a peer's answers with the right ones, as soon as it gives any."""
-    for model in MODELS:
-        for numbers in ([3], range(100)):
-            found = await _first_answer(partial(peer.values, model, numbers))
-            right = right_scores(workload, onnx[model], model, numbers)
-            if len(found) != len(right):  # without a model: the features
-                right = [value for number in numbers for value in workload.vector(model, number)[:-1]]
-            close = [math.isclose(one, other, abs_tol=1e-6) for one, other in zip(found, right, strict=True)]
-            assert all(close), f"{peer.name} answers wrongly: {found[:5]}, not {right[:5]}"
-
-
-async def _first_answer(ask: Callable[[], Any]) -> Any:
-    """Ask again until the server has loaded its models."""
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            return await ask()
-        except Exception:
-            if time.monotonic() > deadline:
-                raise
-        await asyncio.sleep(0.5)
 
 
 def machine() -> dict[str, Any]:
