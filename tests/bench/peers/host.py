@@ -29,13 +29,10 @@ class Disturbance:
     stolen: float
     waiting: float | None
 
-    def is_marked(self, *, one_at_a_time: bool) -> bool:
-        """Tell whether the figures are suspect.
-
-        Many requests at once wait for CPUs by themselves, so waiting counts only where there is one at a time.
-        """
-        waited = one_at_a_time and self.waiting is not None and self.waiting > MOST_WAITING
-        return self.stolen > MOST_STOLEN or waited
+    @property
+    def is_marked(self) -> bool:
+        """Whether the figures are suspect."""
+        return self.stolen > MOST_STOLEN or (self.waiting is not None and self.waiting > MOST_WAITING)
 
 
 def host_time(proc: Path = Path("/proc")) -> HostTime:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -54,7 +55,6 @@ class Round:
     measure: str
     figures: Mapping[str, Figures]
     disturbance: Disturbance
-    marked: bool
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,17 @@ class Summary:
     to_floor: Spread | None
 
 
-async def run_round(measure: Measure, targets: Sequence[Target]) -> Round:
-    """Let every target take its turn."""
+async def run_round(measure: Measure, targets: Sequence[Target], pause: float = 0.5) -> Round:
+    """Let every target take its turn, after a pause in seconds that shows what else runs on the machine."""
+    start = host_time()
+    await asyncio.sleep(pause)
     before = host_time()
     figures = {target.name: await take_turn(measure, target) for target in targets}
     taken = disturbance(before, host_time())
-    return Round(measure.key, figures, taken, taken.is_marked(one_at_a_time=measure.in_flight == 1))
+    if measure.in_flight > 1:
+        # Many requests at once wait for CPUs by themselves.
+        taken = replace(taken, waiting=disturbance(start, before).waiting)
+    return Round(measure.key, figures, taken)
 
 
 async def take_turn(measure: Measure, target: Target) -> Figures:

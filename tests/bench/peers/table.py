@@ -64,7 +64,7 @@ def _line(name: str, *cells: str) -> str:
 
 
 def _marks(rounds: Sequence[Round]) -> str:
-    marked = [str(number) for number, each in enumerate(rounds, 1) if each.marked]
+    marked = [str(number) for number, each in enumerate(rounds, 1) if each.disturbance.is_marked]
     if not marked:
         return "the host took no CPU away"
     return f"the host took CPU away in {', '.join(marked)}"
@@ -94,4 +94,8 @@ def _measure(result: Result, measure: Measure) -> dict[str, Any]:
             found = result.summary(measure, target, figure)
             if found is not None:
                 targets.setdefault(target, {})[figure] = asdict(found)
-    return {"title": measure.title, "targets": targets, "rounds": [asdict(each) for each in result.of(measure)]}
+    rounds = [
+        {"figures": each.figures, **asdict(each.disturbance), "marked": each.disturbance.is_marked}
+        for each in result.of(measure)
+    ]
+    return {"title": measure.title, "targets": targets, "rounds": rounds}

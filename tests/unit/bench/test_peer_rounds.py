@@ -29,7 +29,7 @@ class Clockwork:
 
 
 def rounds(*figures: dict[str, float]) -> list[Round]:
-    return [Round("score", {name: {"p50_ms": value} for name, value in each.items()}, QUIET, False) for each in figures]
+    return [Round("score", {name: {"p50_ms": value} for name, value in each.items()}, QUIET) for each in figures]
 
 
 async def test_a_turn_has_percentiles_in_milliseconds() -> None:
@@ -42,7 +42,7 @@ async def test_a_turn_with_many_in_flight_has_a_rate() -> None:
 
 async def test_every_target_takes_its_turn_in_order() -> None:
     turns: list[str] = []
-    found = await run_round(ALONE, [Clockwork("a", 0.001, turns), Clockwork("b", 0.002, turns)])
+    found = await run_round(ALONE, [Clockwork("a", 0.001, turns), Clockwork("b", 0.002, turns)], pause=0)
     assert turns == ["a five 1", "b five 1"]
     assert found.measure == "score"
     assert found.figures["b"]["p50_ms"] == 6.0

@@ -18,7 +18,6 @@ def result() -> Result:
             measure,
             {"headrace": dict.fromkeys(figures, 2.0), "other": dict.fromkeys(figures, other)},
             Disturbance(stolen, None),
-            stolen > 0.01,
         )
         for measure, figures in (("score", ("p50_ms", "p99_ms")), ("many", ("per_second",)))
         for other, stolen in ((1.0, 0.0), (3.0, 0.2))
