@@ -9,7 +9,7 @@ from typing import Any
 from tests.bench.peers.rounds import Measure, Round, Spread, Summary, summary
 
 _UNITS = {"p50_ms": "p50 ms", "p99_ms": "p99 ms", "per_second": "requests/s"}
-_NAME, _CELL = 26, 22
+_NAME, _CELL = 26, 25
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def _line(name: str, *cells: str) -> str:
 def _marks(rounds: Sequence[Round]) -> str:
     marked = [str(number) for number, each in enumerate(rounds, 1) if each.disturbance.is_marked]
     if not marked:
-        return "the host took no CPU away"
-    return f"the host took CPU away in {', '.join(marked)}"
+        return "no CPU was taken away"
+    return f"CPU was taken away in {', '.join(marked)}"
 
 
 def spread_text(spread: Spread | None, digits: int) -> str:
