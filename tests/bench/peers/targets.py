@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -82,6 +83,6 @@ def start_peers(servers: Servers, workload: Workload, names: Sequence[str]) -> t
         print(f"peer {name}: starting", file=sys.stderr, flush=True)
         try:
             started += PEERS[name](servers, workload)
-        except PeerFailed as failure:
+        except (PeerFailed, subprocess.CalledProcessError) as failure:
             left_out[name] = str(failure)
     return started, left_out
