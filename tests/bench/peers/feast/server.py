@@ -110,7 +110,8 @@ class Sdk:
 def main(directory: Path, url: str, port: int, interface: str) -> None:
     store = make_store(directory, url)
     if interface == "http":
-        store.serve("127.0.0.1", port, "http", True, workers=1)
+        # Its workers would end after a thousand requests, and their connections with them.
+        store.serve("127.0.0.1", port, "http", True, workers=1, max_requests=0, max_requests_jitter=0)
         return
     sdk = Sdk(store, directory)
     print("ready", flush=True)
