@@ -111,6 +111,10 @@ lock: ## resolve the requirements into the lock files (needs uv; add UPGRADE=--u
 	  printf -- '-e ./sdk\n-e ./services/%s\n' $$service | \
 	  $(LOCK) --no-annotate -c requirements.lock - -o services/$$service/requirements.lock || exit 1; \
 	done
+	for peer in $(dir $(wildcard tests/bench/peers/*/requirements.in)); do \
+	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url $(UPGRADE) \
+	    --no-annotate --custom-compile-command "make lock" $${peer}requirements.in -o $${peer}requirements.lock || exit 1; \
+	done
 
 crash: install ## kill, suspend and cut off everything, on the official broker (KILLS=100 SEED=7)
 	$(BIN)/python -m tests.crash --kills $(or $(KILLS),40) $(if $(SEED),--seed $(SEED))
@@ -130,8 +134,9 @@ mutations: install ## break one guarantee at a time, and check that the crash su
 idle: install ## measure what a loop costs while no event comes, by process: two minutes
 	$(BIN)/python -m tests.bench.bench_idle $(BENCH)
 
-bench: install ## run the benchmarks, each figure beside its reference from the same run
+bench: install ## run the benchmarks, each figure beside its reference from the same run (PEERS=1: what users would pick)
 	$(BIN)/python -m tests.bench
+	$(if $(PEERS),$(BIN)/python -m tests.bench.peers)
 
 demo: install ## learn from a year of flights, and ask the model (EVENTS=n stops after n)
 	@$(BIN)/headrace demo $(if $(EVENTS),--events $(EVENTS))
@@ -145,5 +150,5 @@ compose: install ## build the images and run the flights' loop on Docker Compose
 	docker compose up --build --wait
 
 clean: ## remove .venv and the files that tools and loops left behind
-	rm -rf $(VENV) .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .peers .headrace .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

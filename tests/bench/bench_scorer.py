@@ -209,12 +209,12 @@ def process(arguments: list[str], environment: dict[str, str], **options: Any) -
         child.wait(20)
 
 
-def ready(url: str, loop: LoopDefinition) -> str:
+def ready(url: str, loop: LoopDefinition, seconds: float = 30) -> str:
     """Return the scorer's address once it has a version of every model."""
     from headrace.runtime.redis.status import StatusBoard
 
     board = StatusBoard(redis.Redis.from_url(url), loop.name)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for status in board.read():
             if status.service == "scorer" and len(status.versions) == len(loop.models):
