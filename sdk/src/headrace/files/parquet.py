@@ -126,8 +126,10 @@ def _numbers(field: Field, cells: pa.Array, unit: str | None) -> Column:
     if field.type is not FieldType.FLOAT:
         return value_column(field, cells.to_pylist(), unit)
     # An integer beyond 2^53 becomes the nearest float, as it does when read from CSV.
-    numbers = cells.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return (numbers.tolist(), {}) if np.isfinite(numbers).all() else value_column(field, cells.to_pylist())
+    numbers = cells.cast(pa.float64(), safe=False)
+    # Not `to_numpy`, which would import pandas.
+    is_plain = not numbers.null_count and np.isfinite(np.from_dlpack(numbers)).all()
+    return (numbers.to_pylist(), {}) if is_plain else value_column(field, cells.to_pylist())
 
 
 def _timestamps(field: Field, cells: pa.Array) -> Column:

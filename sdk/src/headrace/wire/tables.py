@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import flatbuffers.encode
 import numpy as np
@@ -309,7 +310,7 @@ def decode_vectors(model: ModelDefinition, data: bytes) -> Vectors:
     entities = batch.column("entity").to_pylist() if model.entity else None
     return Vectors(
         batch.column("id").to_pylist(),
-        batch.column("time").to_numpy(),
+        _numbers(batch.column("time")),
         batch.column("position").to_pylist(),
         _cuts(batch),
         numbers,
@@ -369,26 +370,26 @@ def decode_log(model: ModelDefinition, data: bytes) -> LogEntries:
     label = batch.column("label")
     if pa.types.is_string(label.type) != (model.task is Task.MULTICLASS):
         raise Unreadable("log", f"its labels are {label.type}, and model {model.name!r} is {model.task}")
-    kinds = batch.column("kind").to_numpy()
+    kinds = _numbers(batch.column("kind"))
     known = _IS_KIND[kinds.view(np.uint8)]
     if not known.all():
         raise Unreadable("log", f"an entry has kind {kinds[~known][0]}, not one of {_KINDS}")
-    seqs = batch.column("seq").to_numpy()
+    seqs = _numbers(batch.column("seq"))
     if (np.diff(seqs) != 1).any():
         raise Unreadable("log", "the places of its entries do not follow one another")
     numbers, categories = _vector_of(model, batch, "log")
     return LogEntries(
         seqs,
         kinds,
-        batch.column("question").to_numpy(),
+        _numbers(batch.column("question")),
         batch.column("id").to_pylist(),
-        batch.column("time").to_numpy(),
-        batch.column("label_time").to_numpy(),
-        label.to_pylist() if pa.types.is_string(label.type) else label.to_numpy(),
-        batch.column("weight").to_numpy(),
+        _numbers(batch.column("time")),
+        _numbers(batch.column("label_time")),
+        label.to_pylist() if pa.types.is_string(label.type) else _numbers(label),
+        _numbers(batch.column("weight")),
         numbers,
         categories,
-        batch.column("made").to_numpy(zero_copy_only=False),
+        _numbers(batch.column("made").cast(pa.uint8())).view(np.bool_),
     )
 
 
@@ -420,10 +421,10 @@ def decode_predictions(model: ModelDefinition, data: bytes) -> Predictions:
     numbers, categories = _vector_of(model, batch, "predictions")
     return Predictions(
         batch.column("id").to_pylist(),
-        batch.column("time").to_numpy(),
+        _numbers(batch.column("time")),
         batch.column("position").to_pylist(),
-        batch.column("version").to_numpy(),
-        batch.column("score").to_numpy(),
+        _numbers(batch.column("version")),
+        _numbers(batch.column("score")),
         None if label.null_count == len(label) else label.to_pylist(),
         numbers,
         categories,
@@ -480,7 +481,7 @@ def _vector_of(model: ModelDefinition, batch: pa.RecordBatch, table: str) -> tup
         if text:
             categories.append(column.to_pylist())
         else:
-            numbers[:, number] = column.to_numpy()
+            numbers[:, number] = _numbers(column)
             number += 1
     return numbers, categories
 
@@ -496,7 +497,7 @@ def _cuts(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
     flat = cut.flatten()
     if flat.null_count or len(flat) != size * kind.list_size:
         raise Unreadable("vectors", "column 'cut' has missing numbers")
-    return flat.to_numpy().reshape(size, kind.list_size // 3, 3)  # type: ignore[no-any-return]
+    return _numbers(flat).reshape(size, kind.list_size // 3, 3)
 
 
 def _encode(table: str, columns: dict[str, pa.Array], vector: dict[str, pa.Array]) -> bytes:
@@ -507,6 +508,11 @@ def _encode(table: str, columns: dict[str, pa.Array], vector: dict[str, pa.Array
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     return bytes(sink.getvalue())
+
+
+def _numbers(column: pa.Array) -> npt.NDArray[Any]:
+    """Return the numbers of a column without copying them; Arrow's own conversion would import pandas."""
+    return np.from_dlpack(column)
 
 
 def _decode(table: str, data: bytes) -> pa.RecordBatch:

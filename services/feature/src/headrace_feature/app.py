@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from headrace.runtime.arrow import convert_without_pandas
 from headrace.runtime.readiness import start_when_reachable
 from headrace.runtime.redis import connection as store_connection
 from headrace.runtime.redis.definitions import DefinitionStore
@@ -22,6 +23,7 @@ class FeatureApp(App):
     """The lanes of one process, run on Faust."""
 
     def __init__(self, service: Service[FeatureSettings]) -> None:
+        convert_without_pandas()
         self._service = service
         self._store = store_connection.connect(service.settings.redis_url)
         self._lanes: FeatureLanes | None = None

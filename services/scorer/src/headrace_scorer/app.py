@@ -9,6 +9,7 @@ import structlog
 import uvloop
 
 from headrace.engine.kernel.assembly import Assembler
+from headrace.runtime.arrow import convert_without_pandas
 from headrace.runtime.clock import wall_clock
 from headrace.runtime.pulsar.log_ends import entries_of
 from headrace.runtime.redis.connection import connect_without_retries
@@ -41,6 +42,7 @@ class ScorerApp(App):
     """The scorer of requests, and the threads that follow and write topics."""
 
     def __init__(self, service: Service[ScorerSettings]) -> None:
+        convert_without_pandas()
         self._service = service
         settings, loop, topics, client = service.settings, service.loop, service.topics, service.client
         self._rows = StoredRows(settings.redis_url, settings.store_timeout)
