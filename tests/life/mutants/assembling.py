@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace.engine.kernel.arrays import Ints
+from headrace.engine.arrays import Ints
 from headrace.engine.kernel.fold import Fold, MadeVectors
 from headrace.engine.kernel.partition import Partition
 from headrace.engine.kernel.timeline import Timeline

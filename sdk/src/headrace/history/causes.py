@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from headrace.engine.kernel.arrays import Ints
+from headrace.engine.arrays import Ints
 from headrace.engine.kernel.assembly import Assembled
 from headrace.engine.kernel.partition import PartitionId
 from headrace.history.alterations import NONE

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import Aggregate, FieldType, ModelDefinition, walk
-from headrace.engine.kernel.arrays import Floats
+from headrace.engine.arrays import Floats
 from headrace.engine.kernel.assembly import RowRead
 from headrace.wire.tables import Categories
 

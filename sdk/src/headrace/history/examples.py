@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.definition import LoopDefinition, ModelDefinition, Task
-from headrace.engine.kernel.arrays import Ints
+from headrace.engine.arrays import Ints
 from headrace.engine.kernel.join import Decided, Join, Outcome, Rule, Watermarks
 from headrace.engine.kernel.labels import Labels
 from headrace.history.differences import Difference

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import LoopDefinition, ModelDefinition, Task
+from headrace.engine.arrays import Ints
 from headrace.engine.events import EventColumns
-from headrace.engine.kernel.arrays import Ints
 from headrace.engine.kernel.assembly import Assembler
 from headrace.engine.kernel.join import (
     NOTHING,

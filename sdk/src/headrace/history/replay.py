@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.engine.arrays import Ints
 from headrace.engine.events import EventColumns
 from headrace.engine.events.columns import ColumnArray
-from headrace.engine.kernel.arrays import Ints
 from headrace.engine.kernel.assembly import Assembled, Assembler
 from headrace.engine.kernel.partition import PartitionId
 from headrace.engine.kernel.vector_replay import PASS_BYTES, VectorReplay, bytes_a_vector, orders_of

@@ -9,7 +9,7 @@ import numpy as np
 import structlog
 
 from headrace.definition import ModelDefinition
-from headrace.engine.kernel.arrays import Floats, Ints
+from headrace.engine.arrays import Floats, Ints
 from headrace.engine.kernel.vector_replay import orders_of
 from headrace.errors import Unreadable
 from headrace.history.logs import FEW, Logs

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from headrace.definition import ModelDefinition
-from headrace.engine.kernel.arrays import Floats, Ints
+from headrace.engine.arrays import Floats, Ints
 from headrace.engine.model_version import Version, texts_of
 from headrace.errors import Unreadable
 from headrace.history.logs import FEW, Logs

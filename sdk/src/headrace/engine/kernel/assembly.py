@@ -19,8 +19,8 @@ from headrace.definition import (
     ModelDefinition,
     walk,
 )
+from headrace.engine.arrays import Floats, Ints
 from headrace.engine.events.columns import EventColumns
-from headrace.engine.kernel.arrays import Floats, Ints
 from headrace.engine.kernel.expressions import Program, columns_of
 from headrace.engine.kernel.layout import Layout
 from headrace.engine.kernel.preparation import entity_keys

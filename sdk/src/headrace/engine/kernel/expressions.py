@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import Aggregate, Apply, Column, Expression, Literal
+from headrace.engine.arrays import Floats
 from headrace.engine.events.columns import ColumnArray
-from headrace.engine.kernel.arrays import Floats
 from headrace.engine.kernel.compilation import compiled
 
 _UNARY = ("neg", "not", "abs", "log1p", "signed_log", "is_missing", "hour", "weekday")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.definition import LoopDefinition, ModelDefinition, ViewDefinition
-from headrace.engine.kernel.arrays import Ints
+from headrace.engine.arrays import Ints
 from headrace.engine.kernel.assembly import Assembled, Assembler, RowRead, read_stored
 from headrace.engine.kernel.layout import Layout
 from headrace.engine.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId, Waiting

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from headrace.definition import ViewDefinition
+from headrace.engine.arrays import Floats
 from headrace.engine.kernel import tiles
-from headrace.engine.kernel.arrays import Floats
 
 
 class Layout:

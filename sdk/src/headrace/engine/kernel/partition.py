@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.definition import ModelDefinition, StreamDefinition
+from headrace.engine.arrays import Ints
 from headrace.engine.events.columns import EventColumns
 from headrace.engine.events.lateness import too_far_ahead, too_late
-from headrace.engine.kernel.arrays import Ints
 from headrace.engine.marks import Mark, refusal_of
 from headrace.errors import InvalidEvent
 from headrace.watermark import ENDED, IDLE, UNKNOWN

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 
 from headrace.definition import Column, Expression, ViewDefinition
+from headrace.engine.arrays import Floats
 from headrace.engine.events.columns import ColumnArray, EventColumns
-from headrace.engine.kernel.arrays import Floats
 from headrace.engine.kernel.expressions import Program, columns_of
 from headrace.engine.kernel.layout import Layout
 

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from headrace.engine.arrays import Floats, Ints
 from headrace.engine.kernel import tiles
-from headrace.engine.kernel.arrays import Floats, Ints
 from headrace.engine.kernel.layout import Layout
 from headrace.engine.kernel.tiles import HEADER_BYTES, NEVER
 from headrace.errors import Unreadable

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headrace.engine.kernel.arrays import Floats, Ints
+from headrace.engine.arrays import Floats, Ints
 from headrace.engine.kernel.layout import Layout
 from headrace.engine.kernel.rows import CURE, check_row
 from headrace.engine.kernel.tiles import NEVER, read_stored

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from headrace.engine.kernel.arrays import Floats, Ints
+from headrace.engine.arrays import Floats, Ints
 from headrace.engine.kernel.compilation import compiled
 
 _COUNT, _SUM, _MEAN, _MIN, _MAX, _STD, _LAST = range(7)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from headrace.engine.kernel.arrays import Ints
+from headrace.engine.arrays import Ints
 from headrace.engine.kernel.preparation import Folds
 from headrace.engine.kernel.rows import Operations, Reads, RowSet
 

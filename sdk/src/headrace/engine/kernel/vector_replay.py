@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import LoopDefinition, ModelDefinition
+from headrace.engine.arrays import Ints
 from headrace.engine.events.columns import EventColumns
-from headrace.engine.kernel.arrays import Ints
 from headrace.engine.kernel.assembly import Assembled, Assembler, RowRead
 from headrace.engine.kernel.partition import PartitionId, Waiting
 from headrace.engine.kernel.preparation import Folding, Folds

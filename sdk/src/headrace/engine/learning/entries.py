@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterator
 import numpy as np
 
 from headrace.definition import Task
-from headrace.engine.learning.arrays import Bools
+from headrace.engine.arrays import Bools
 from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.rows import Rows
-from headrace.engine.learning.steps import are_true, labels_of
+from headrace.engine.learning.steps import labels_of
+from headrace.engine.quality.arithmetic import are_true
 from headrace.wire.tables import LogEntries
 
 #: The kind of entries that are left out.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from headrace.definition import ModelDefinition
-from headrace.engine.learning.arrays import Floats, Ints
+from headrace.engine.arrays import Floats, Ints
 from headrace.engine.learning.choice import learner_of
 from headrace.engine.learning.entries import SKIPPED, EntryArrays, EntryLists
 from headrace.engine.learning.ordered_sets import in_order

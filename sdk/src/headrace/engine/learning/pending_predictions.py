@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from headrace.engine.learning.arrays import Bools, Floats, Ints
+from headrace.engine.arrays import Bools, Floats, Ints
 
 #: Closed predictions are removed once there are this many, and they are more than half.
 _CLOSED = 4_096

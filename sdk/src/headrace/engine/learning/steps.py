@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from headrace.definition import Task
-from headrace.engine.learning.arrays import Bools, Floats
 from headrace.engine.learning.rows import Row
 from headrace.engine.quality import NO_PREDICTION, Baseline, BinaryBaseline, MulticlassBaseline, RegressionBaseline
+from headrace.engine.quality.arithmetic import are_true
 
 #: A model's score for a question: a number for binary and regression, the votes by class for multiclass.
 Score: TypeAlias = float | Mapping[str, float]
@@ -180,11 +180,6 @@ _STEPS: dict[Task, Callable[[Any], Step[Any]]] = {
 def step_of(task: Task, baseline: Baseline) -> Step[Any]:
     """Return the step of a task, with the baseline that learns alongside the model."""
     return _STEPS[task](baseline)
-
-
-def are_true(labels: Floats) -> Bools:
-    """Return which labels of a binary task are true: the log holds 0 or 1."""
-    return labels > 0.5
 
 
 def labels_of(task: Task, labels: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from headrace.definition import Task
-from headrace.engine.learning.arrays import Floats, Ints
+from headrace.engine.arrays import Floats, Ints
 from headrace.engine.learning.steps import Scored
 from headrace.engine.quality import Outcomes
 

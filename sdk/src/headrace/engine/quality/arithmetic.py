@@ -9,11 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from headrace.engine.arrays import Bools, Floats
 
 #: Probabilities are kept this far from 0 and 1 before their logarithm is taken.
 EPSILON = 1e-15
@@ -23,6 +20,11 @@ _INTEGERS = 2.0**53
 
 # The bits of a part, the number of parts, and a number of values whose parts add up to less than 2^53.
 _PART, _PARTS, _MOST_VALUES = 34, 3, 2**18
+
+
+def are_true(labels: Floats) -> Bools:
+    """Return which labels of a binary task are true: the log holds 0 or 1."""
+    return labels > 0.5
 
 
 def running(start: float, values: Floats) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from headrace.engine.quality.arithmetic import Bools, Floats, Ints
+from headrace.engine.arrays import Bools, Floats, Ints
 
 # A score's bin is its float's exponent and the first 10 bits of its mantissa; scores above one half are
 # mirrored. Bins are therefore fine at both ends, where scores crowd: rare events are ranked too.

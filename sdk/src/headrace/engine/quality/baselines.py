@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 
 from headrace.definition import Task
-from headrace.engine.quality.arithmetic import Floats, running
+from headrace.engine.arrays import Floats
+from headrace.engine.quality.arithmetic import are_true, running
 
 #: A power of two that keeps sums of the largest floats finite; multiplying by it is exact.
 SCALE = 2.0**-64
@@ -53,8 +54,9 @@ class BinaryBaseline(msgspec.Struct, tag="binary"):
     def learn_all(self, labels: Floats, weights: Floats) -> BaselineValues:
         """Learn labels one after the other, as `learn` does; return the predictions between them."""
         weight = running(self.weight, weights)
-        true = running(self.true, np.where(labels > 0.5, weights, 0.0))
-        lasts = np.concatenate(((self.last,), np.where(labels > 0.5, 1.0, 0.0)))
+        truth = are_true(labels)
+        true = running(self.true, np.where(truth, weights, 0.0))
+        lasts = np.concatenate(((self.last,), np.where(truth, 1.0, 0.0)))
         self.examples += len(labels)
         self.weight, self.true, self.last = float(weight[-1]), float(true[-1]), float(lasts[-1])
         return BaselineValues((true + 1.0) / (weight + 2.0), lasts)

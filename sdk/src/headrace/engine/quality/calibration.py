@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from headrace.engine.quality.arithmetic import Bools, Floats, Weighting
+from headrace.engine.arrays import Bools, Floats
+from headrace.engine.quality.arithmetic import Weighting
 
 #: Number of bins of equal width between 0 and 1.
 BINS = 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.engine.quality.arithmetic import Floats, Ints
+from headrace.engine.arrays import Floats, Ints
 
 #: Losses are compared with their mean so far; an excess of less than this share is not drift.
 TOLERANCE = 0.1

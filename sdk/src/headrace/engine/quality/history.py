@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 import numpy as np
 
-from headrace.engine.quality.arithmetic import Floats, Ints
+from headrace.engine.arrays import Floats, Ints
 
 #: Number of examples that a point covers.
 WINDOW = 5_000

@@ -21,7 +21,8 @@ import msgspec
 import numpy as np
 
 from headrace.definition import ModelDefinition, Task
-from headrace.engine.quality.arithmetic import Bools, Floats, Ints, Weighting, log_losses, total
+from headrace.engine.arrays import Bools, Floats, Ints
+from headrace.engine.quality.arithmetic import Weighting, are_true, log_losses, total
 from headrace.engine.quality.auc import StreamingAuc, exact_auc
 from headrace.engine.quality.baselines import SCALE, Baseline, baseline_of
 from headrace.engine.quality.calibration import Calibration, ReliabilityBin
@@ -269,7 +270,7 @@ class BinaryQuality(Quality):
 
     def _score(self, outcomes: Outcomes, weights: Floats) -> None:
         totals = self._totals
-        truth: Bools = np.asarray(outcomes.labels, np.float64) > 0.5
+        truth = are_true(np.asarray(outcomes.labels, np.float64))
         prior = np.full(len(truth), 0.5) if outcomes.prior is None else outcomes.prior
         no_change = np.zeros(len(truth), np.bool_) if outcomes.last is None else np.asarray(outcomes.last) == truth
         silent = outcomes.scores == NO_PREDICTION

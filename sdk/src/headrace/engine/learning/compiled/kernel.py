@@ -17,8 +17,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from headrace.engine.arrays import Bools, Floats, Ints
 from headrace.engine.kernel.compilation import compiled_without_memory as compiled
-from headrace.engine.learning.arrays import Bools, Floats, Ints
 
 # The kinds of entries, as in `wire.tables`. They are in this file because numba renews its cache of compiled code only
 # when the file changes.

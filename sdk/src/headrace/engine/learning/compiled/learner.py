@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.definition import FeatureDefinition, FieldType, Task
+from headrace.engine.arrays import Floats
 from headrace.engine.export import present
-from headrace.engine.learning.arrays import Floats
 from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.compiled.c_library import addresses
 from headrace.engine.learning.compiled.kernel import ANSWER, QUESTION, Entries, run

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from headrace.definition import FeatureDefinition, Task
-from headrace.engine.learning.arrays import Floats
+from headrace.engine.arrays import Floats
 from headrace.engine.learning.columns import Columns
 from headrace.engine.learning.compiled.c_library import addresses, equals_python
 from headrace.engine.learning.compiled.learner import CompiledLearner, RiverLearner, places_of

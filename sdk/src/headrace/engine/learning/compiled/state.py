@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from river import optim, preprocessing, stats, utils
 
-from headrace.engine.learning.arrays import Bools, Floats, Ints
+from headrace.engine.arrays import Bools, Floats, Ints
 from headrace.engine.learning.compiled import kernel
 from headrace.engine.learning.compiled.kernel import (
     COUNTS,

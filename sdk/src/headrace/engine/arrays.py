@@ -1,7 +1,10 @@
-"""The arrays that the kernel works on."""
+"""The types of arrays."""
+
+from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
