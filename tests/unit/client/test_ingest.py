@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -103,7 +104,35 @@ def test_an_iterator_is_read_once(client: IngestClient, ingest: FakeIngest) -> N
         client.publish_stream("clicks", iter(events(3)))
     assert ingest.events == []
     assert client.publish_stream("clicks", iter(events(2_500))).accepted == 2_500
-    assert [len(request.events) for request in ingest.requests] == [1_000, 1_000, 500]
+    assert ingest.events == events(2_500)
+    assert 3 <= len(ingest.requests) < 100
+    assert max(len(request.events) for request in ingest.requests) <= 1_000
+
+
+def test_an_event_is_sent_while_a_live_source_waits_for_the_next_one(client: IngestClient, ingest: FakeIngest) -> None:
+    def live() -> Iterator[bytes]:
+        for number, event in enumerate(events(3)):
+            yield event
+            until(lambda: sum(len(request.events) for request in ingest.requests), lambda sent, n=number: sent > n)
+
+    assert client.publish_stream("clicks", live()).accepted == 3
+
+
+def test_an_error_of_the_source_ends_the_call(client: IngestClient, ingest: FakeIngest) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"{}"
+        raise LookupError("the source is gone")
+
+    with pytest.raises(LookupError, match="the source is gone"):
+        client.publish_stream("clicks", broken())
+    assert ingest.events == []
+    assert client.publish_stream("clicks", events(1)).accepted == 1
+
+
+def test_an_endless_source_ends_with_the_call(client: IngestClient, ingest: FakeIngest) -> None:
+    ingest.faults.add(NO_STREAM)
+    with pytest.raises(UnknownName):
+        client.publish_stream("visits", iter(lambda: b"{}", None))
 
 
 def test_a_result_names_what_was_rejected(client: IngestClient) -> None:
@@ -169,7 +198,33 @@ async def test_the_asynchronous_client_does_the_same(address: str, ingest: FakeI
         await client.withdraw_marks("clicks")
         assert [(request.mark, request.withdraw) for request in ingest.requests[-2:]] == [(7, False), (0, True)]
         assert (await client.publish_stream("clicks", given())).accepted == 2_500
-        assert [len(request.events) for request in ingest.requests[-3:]] == [1_000, 1_000, 500]
+        assert ingest.events[-2_500:] == events(2_500)
+        assert max(len(request.events) for request in ingest.requests) <= 1_000
+
+
+async def test_an_event_of_an_asynchronous_live_source_is_sent_at_once(address: str, ingest: FakeIngest) -> None:
+    async def live() -> AsyncIterator[bytes]:
+        for number, event in enumerate(events(3)):
+            yield event
+            await asyncio.to_thread(
+                until, lambda: sum(len(request.events) for request in ingest.requests), lambda sent, n=number: sent > n
+            )
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"{}"
+        raise LookupError("the source is gone")
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"{}"
+
+    async with AsyncIngestClient(address) as client:
+        assert (await client.publish_stream("clicks", live())).accepted == 3
+        ingest.faults.add(NO_STREAM)
+        with pytest.raises(UnknownName):
+            await client.publish_stream("visits", endless())
+        with pytest.raises(LookupError, match="the source is gone"):
+            await client.publish_stream("clicks", broken())
 
 
 async def send_until_it_fails(client: AsyncIngestClient) -> None:

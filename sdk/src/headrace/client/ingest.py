@@ -9,8 +9,7 @@ import queue
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from functools import cached_property
-from itertools import islice
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +20,7 @@ from headrace.client.attempts import CallRules
 from headrace.client.channels import AsyncConnection, Connection, StreamEnd
 from headrace.client.events import Event, StreamLike, encode, name_of
 from headrace.client.failures import Peer
+from headrace.client.gathering import AsyncGathering, Gathering
 from headrace.client.publishing import Note, PublishResult, mark_of, requests_of, result_of, sender_name
 from headrace.v1 import ingest_pb2, ingest_pb2_grpc
 
@@ -109,7 +109,8 @@ class IngestClient:
             A sequence is published again as a whole if the service does not answer; with `decide` the result then
             counts the events that had been accepted as repeats. Any other iterable is read once, so it is not.
         batch
-            Events in one message.
+            Events in one message, at most. An event waits 5 ms for others to be sent with it, so that `events` may be a
+            live source.
         decide
             Wait until the owners of the partitions have decided: then late events and repeats are known as well.
         timeout
@@ -125,9 +126,10 @@ class IngestClient:
 
         def publish_all(timeout_s: float | None) -> PublishResult:
             with self.stream(decide=decide, timeout=timeout_s) as open_stream:
-                remaining = iter(events)
-                while run := [encode(event) for event in islice(remaining, batch)]:
-                    open_stream.send(name_of(stream), run)
+                send = partial(open_stream.send, name_of(stream))
+                with Gathering(send, batch) as gathering:
+                    for event in events:
+                        gathering.add(encode(event))
                 return open_stream.finish()
 
         if isinstance(events, Sequence):
@@ -349,8 +351,9 @@ class AsyncIngestClient:
 
         async def publish_all(timeout_s: float | None) -> PublishResult:
             async with self.stream(decide=decide, timeout=timeout_s) as open_stream:
-                async for run in _batches(events, batch):
-                    await open_stream.send(name_of(stream), run)
+                async with AsyncGathering(partial(open_stream.send, name_of(stream)), batch) as gathering:
+                    async for event in _each(events):
+                        await gathering.add(encode(event))
                 return await open_stream.finish()
 
         if isinstance(events, Sequence):
@@ -463,18 +466,10 @@ def _check_events(events: object, batch: int) -> None:
     arguments.whole_number("batch", batch, 1)
 
 
-async def _batches(events: AsyncIterable[Event] | Iterable[Event], size: int) -> AsyncIterator[list[bytes]]:
-    """Group events into encoded batches."""
-    if not isinstance(events, AsyncIterable):
-        remaining = iter(events)
-        while run := [encode(event) for event in islice(remaining, size)]:
-            yield run
-        return
-    run = []
-    async for event in events:
-        run.append(encode(event))
-        if len(run) == size:
-            yield run
-            run = []
-    if run:
-        yield run
+async def _each(events: AsyncIterable[Event] | Iterable[Event]) -> AsyncIterator[Event]:
+    if isinstance(events, AsyncIterable):
+        async for event in events:
+            yield event
+    else:
+        for event in events:
+            yield event
