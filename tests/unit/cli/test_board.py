@@ -43,6 +43,15 @@ def test_a_line_leaves_out_what_is_not() -> None:
     assert line.partition("  ")[2] == "ingest-0: starting"
 
 
+def test_counters_and_rates_of_zero_are_left_out() -> None:
+    status = learner()
+    status.counters |= {"resent": 0, "versions": 3}
+    status.rates |= {"versions": 0.2}
+    (line,) = board.as_lines([status])
+    assert "  examples 5,000 (2,500/s)  versions 3  version late 5,000" in line
+    assert "resent" not in line
+
+
 def test_a_model_that_was_not_scored_yet_has_no_quality() -> None:
     status = learner()
     status.metrics["late"] = {"roc_auc": 0.5, "log_loss": 0.0, "scored": 0.0}

@@ -137,9 +137,11 @@ def _state(status: ServiceStatus) -> str:
 
 
 def _counts(status: ServiceStatus) -> list[str]:
-    """Format the counts of a service since its start, with their current rates."""
-    names = sorted({*status.counters, *status.rates} - {_DEAD_LETTERS})
-    return [f"{name} {status.counters.get(name, 0):,} ({status.rates.get(name, 0.0):,.0f}/s)" for name in names]
+    """Format the counts of a service since its start, with their current rates; zeros would hide the others."""
+    counts = {name: count for name, count in sorted(status.counters.items()) if count and name != _DEAD_LETTERS}
+    rates = {name: f"{status.rates.get(name, 0.0):,.0f}" for name in counts}
+    shown = {name: f" ({rate}/s)" if rate != "0" else "" for name, rate in rates.items()}
+    return [f"{name} {count:,}{shown[name]}" for name, count in counts.items()]
 
 
 def _versions(status: ServiceStatus) -> list[str]:
