@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from headrace.errors import Unavailable
 
 #: Free bytes below which a disk counts as full: a server refuses writes before the last block is used.
 _LEAST_ROOM = 4 * 2**20
@@ -69,3 +73,23 @@ def problems_of(data: Path) -> Sequence[str]:
         f"the disk of {data} is full ({room / 2**20:.1f} MiB left): nothing more is accepted or learned. Make room on "
         "it, and the loop goes on by itself"
     ]
+
+
+@contextmanager
+def full_disk_named(data: Path) -> Iterator[None]:
+    """Name the disk of a loop's state in the error of a write for which it has no room.
+
+    Raises
+    ------
+    Unavailable
+        A write failed because this disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        folder = next(folder for folder in (data, *data.parents) if folder.exists())
+        problems = problems_of(folder)
+        # The full disk may be another one, such as that of standard output.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not problems:
+            raise
+        raise Unavailable("; ".join(problems)) from error
