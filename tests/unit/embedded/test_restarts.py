@@ -91,6 +91,13 @@ class Flaky(Server):
         self.ended = True
         self.tries = 0
         self._fails = fails
+        self.paused: list[bool] = []
+
+    def pause(self) -> None:
+        self.paused.append(True)
+
+    def resume(self) -> None:
+        self.paused.append(False)
 
     @property
     def has_ended(self) -> bool:
@@ -163,3 +170,17 @@ def test_a_damaged_file_of_failures_is_ignored(tmp_path: Path) -> None:
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-5])
     assert read_failures(tmp_path) == []
+
+
+def test_servers_are_paused_while_their_disk_is_full(tmp_path: Path) -> None:
+    full, server = [True], Flaky(fails=0)
+    keeper = Keeper([server], tmp_path, say=lambda text: None, keeps=lambda: True, is_full=lambda: full[0])
+    keeper.start()
+    # Paused at first, and again as it was started meanwhile.
+    until(lambda: server.paused == [True, True])
+    full[0] = False
+    until(lambda: server.paused == [True, True, False])
+    full[0] = True
+    until(lambda: server.paused == [True, True, False, True])
+    keeper.stop()
+    assert server.paused == [True, True, False, True, False]

@@ -60,13 +60,25 @@ def write_private(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def is_full(data: Path) -> bool:
+    """Return whether the disk of a directory is full; False if the directory is not there."""
+    try:
+        return _room(data) < _LEAST_ROOM
+    except OSError:
+        return False
+
+
+def _room(data: Path) -> int:
+    disk = os.statvfs(data)
+    return disk.f_bavail * disk.f_frsize
+
+
 def problems_of(data: Path) -> Sequence[str]:
     """Return what is wrong with the directory of a loop's state, each with its cure; empty if all is well."""
     try:
-        disk = os.statvfs(data)
+        room = _room(data)
     except OSError as error:
         return [f"the data directory {data} cannot be read: {error.strerror}"]
-    room = disk.f_bavail * disk.f_frsize
     if room >= _LEAST_ROOM:
         return []
     return [

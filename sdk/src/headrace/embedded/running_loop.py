@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headrace.definition import LoopDefinition
-from headrace.embedded.data_directory import UP_LOCK, full_disk_named, problems_of, replace_private, write_private
+from headrace.embedded.data_directory import (
+    UP_LOCK,
+    full_disk_named,
+    is_full,
+    problems_of,
+    replace_private,
+    write_private,
+)
 from headrace.embedded.local_servers import Servers
 from headrace.embedded.locks import DirectoryLock
 from headrace.embedded.processes import Report, Supervisor, Surroundings, log_report
@@ -193,6 +200,8 @@ def run(
     with full_disk_named(directory):
         lock = DirectoryLock(directory / UP_LOCK)
         try:
+            if is_full(directory):
+                raise Unavailable("; ".join(problems_of(directory)))
             file = directory / "loop.json"
             _refuse_other_formats(file)
             with Servers(
