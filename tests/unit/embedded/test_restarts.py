@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
+from headrace.embedded import Servers, data_directory
 from headrace.embedded.child import Patience, _reason
 from headrace.embedded.processes import kernel_is_compiled
 from headrace.embedded.restarts import FAILED_AFTER, Delays, Restarts
@@ -184,3 +187,8 @@ def test_servers_are_paused_while_their_disk_is_full(tmp_path: Path) -> None:
     until(lambda: server.paused == [True, True, False, True])
     keeper.stop()
     assert server.paused == [True, True, False, True, False]
+
+
+def test_a_broker_that_is_paused_counts_as_no_hung_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_directory, "_LEAST_ROOM", 2**62)
+    assert Servers(tmp_path).repair("cannot subscribe to payments-payment: TimeOut") == ""
