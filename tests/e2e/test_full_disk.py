@@ -63,6 +63,11 @@ def test_a_full_disk_is_said_and_passes(small_disk: Path, tmp_path: Path) -> Non
             shown.end()
             return shown.text
 
+    large = fill(small_disk)
+    with headrace("up", "payments.py") as up:
+        assert up.end(seconds=60) == 3
+        assert f"thediskof{small_disk}" in "".join(up.text.split())
+    os.unlink(large)
     with headrace("up", "payments.py") as up:
         up.until(lambda text: "Ctrl-C stops it." in text, 180)
         large = fill(small_disk)

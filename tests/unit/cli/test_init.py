@@ -117,6 +117,43 @@ def test_an_outcome_that_is_known_later() -> None:
     assert loop.models[0].task is Task.REGRESSION
 
 
+def hours() -> list[dict[str, object]]:
+    """Rentals of bicycles an hour, in the columns of a well-known data set."""
+    chance = random.Random(9)
+    table = []
+    for number in range(300):
+        casual, registered = chance.randrange(30), chance.randrange(100)
+        counts = {"casual": casual, "registered": registered, "cnt": casual + registered}
+        temp = round(chance.random(), 2)
+        sky = {"weathersit": chance.randrange(1, 4), "temp": temp, "temp_f": 32 + 1.8 * temp}
+        table.append({"dteday": START + timedelta(hours=number), "holiday": 0, **sky, **counts})
+    return table
+
+
+def test_a_count_is_predicted_rather_than_the_weather() -> None:
+    loop = init("hour.csv", csv_of(hours()))
+    assert loop.models[0].name == "hour_cnt"
+
+
+def test_columns_that_add_up_to_the_label_are_no_features(capsys: pytest.CaptureFixture[str]) -> None:
+    loop = init("hour.csv", csv_of(hours()))
+    plain = [feature.name for feature in loop.models[0].features if "=" not in feature.name]
+    assert plain == ["weathersit", "temp", "temp_f"]
+    assert capsys.readouterr().out.count("known only with the label?") == 2
+
+
+def test_a_sum_is_found_beside_missing_values_and_cents() -> None:
+    chance = random.Random(4)
+    table = []
+    for row in rows():
+        fare, tip = round(5 + 20 * chance.random(), 2), chance.choice(["", 1.25, 3.1])
+        paid = {"fare_amount": fare, "extra": tip, "km": round(chance.random(), 1)}
+        table.append({"time": row["time"], **paid, "total": round(fare + (tip or 0.0) + 0.5, 2)})
+    loop = init("trips.csv", csv_of(table))
+    assert loop.models[0].name == "trips_total"
+    assert [feature.name for feature in loop.models[0].features if "=" not in feature.name] == ["km"]
+
+
 def test_json_lines_and_parquet_are_tables_too() -> None:
     table = [row | {"time": row["time"].isoformat()} for row in rows()]  # type: ignore[attr-defined]
     loop = init("readings.jsonl", "".join(json.dumps(row) + "\n" for row in table))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from headrace.embedded import data_directory
-from headrace.embedded.data_directory import UP_LOCK, private_directory, problems_of, write_private
+from headrace.embedded.data_directory import UP_LOCK, full_disk_named, private_directory, problems_of, write_private
 from headrace.embedded.locks import DirectoryLock
 from headrace.embedded.ports import PortBook
+from headrace.errors import Unavailable
 
 
 def mode(path: Path) -> int:
@@ -79,3 +81,14 @@ def test_a_full_disk_is_a_problem_with_a_cure(tmp_path: Path, monkeypatch: pytes
     assert "goes on by itself" in problem
     (problem,) = problems_of(tmp_path / "gone")
     assert "cannot be read: No such file or directory" in problem
+
+
+def test_a_start_without_room_names_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space left"), full_disk_named(tmp_path / "data"):
+        raise full
+    monkeypatch.setattr(data_directory, "_LEAST_ROOM", 2**62)
+    with pytest.raises(Unavailable, match=f"the disk of {tmp_path} is full"), full_disk_named(tmp_path / "data"):
+        raise full
+    with pytest.raises(PermissionError), full_disk_named(tmp_path):
+        raise PermissionError(errno.EACCES, "Permission denied")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
+from headrace.embedded import Servers, data_directory
 from headrace.embedded.child import Patience, _reason
 from headrace.embedded.processes import kernel_is_compiled
 from headrace.embedded.restarts import FAILED_AFTER, Delays, Restarts
@@ -91,6 +94,13 @@ class Flaky(Server):
         self.ended = True
         self.tries = 0
         self._fails = fails
+        self.paused: list[bool] = []
+
+    def pause(self) -> None:
+        self.paused.append(True)
+
+    def resume(self) -> None:
+        self.paused.append(False)
 
     @property
     def has_ended(self) -> bool:
@@ -163,3 +173,22 @@ def test_a_damaged_file_of_failures_is_ignored(tmp_path: Path) -> None:
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-5])
     assert read_failures(tmp_path) == []
+
+
+def test_servers_are_paused_while_their_disk_is_full(tmp_path: Path) -> None:
+    full, server = [True], Flaky(fails=0)
+    keeper = Keeper([server], tmp_path, say=lambda text: None, keeps=lambda: True, is_full=lambda: full[0])
+    keeper.start()
+    # Paused at first, and again as it was started meanwhile.
+    until(lambda: server.paused == [True, True])
+    full[0] = False
+    until(lambda: server.paused == [True, True, False])
+    full[0] = True
+    until(lambda: server.paused == [True, True, False, True])
+    keeper.stop()
+    assert server.paused == [True, True, False, True, False]
+
+
+def test_a_broker_that_is_paused_counts_as_no_hung_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_directory, "_LEAST_ROOM", 2**62)
+    assert Servers(tmp_path).repair("cannot subscribe to payments-payment: TimeOut") == ""

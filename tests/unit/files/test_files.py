@@ -269,6 +269,8 @@ def test_an_empty_id_is_refused(tmp_path: Path, name: str, encode: Callable[[lis
             "flight,at,delay\n".encode("utf-16"),
             "UTF-16, expected CSV, .*: iconv -f UTF-16 -t UTF-8 converts it",
         ),
+        ("a.csv", "flight,at,delay\n".encode("utf-32"), "UTF-32, .*: iconv -f UTF-32 -t UTF-8 converts it"),
+        ("a.csv", "\ufeffflight\n".encode("utf-32-be"), "UTF-32, .*: iconv -f UTF-32 -t UTF-8 converts it"),
         ("a.csv", "flight,at,delay\n".encode("utf-16-be"), "UTF-16 without a mark of its byte order"),
         ("a.json", b' \n[{"flight": "UA1"}]', r"a JSON array, expected JSON Lines, .*: jq -c '\.\[\]' converts it"),
         (

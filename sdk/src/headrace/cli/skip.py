@@ -62,11 +62,17 @@ def command(
     with broker_of(target, pulsar) as (client, namespace):
         skip = Skip(model=name, question=stopped.question, id=stopped.id, reason=stopped.reason)
         write_skip(client, Topics(target.loop, namespace).skips, skip)
-    facts = {"model": model, "id": stopped.id, "question": stopped.question, "reason": stopped.reason}
+    facts = {
+        "model": model,
+        "id": stopped.id,
+        "entry": stopped.entry,
+        "question": stopped.question,
+        "reason": stopped.reason,
+    }
     if as_json:
         say(json.dumps(facts))
     else:
-        say_line(f"{model} leaves out example {quoted(stopped.id)}, entry {stopped.question} of its log, and learns on")
+        say_line(f"{model} leaves out example {quoted(stopped.id)}, entry {stopped.entry} of its log, and learns on")
 
 
 def _find(models: Sequence[ModelDefinition], name: str) -> ModelDefinition:

@@ -40,6 +40,8 @@ HOPS = tuple(
 
 #: A row is read and written as a whole, so its size is bounded.
 MOST_TILES = 10_000
+#: The tiles that a row keeps beyond its window: a worker holds memory for 256 rows at once.
+MOST_KEPT = 100_000
 
 
 def read_view(read: Read, model_stream: type[Stream], part: str, mistakes: Mistakes) -> Typed | None:
@@ -114,6 +116,8 @@ class _ViewCompiler:
         aggregates = self._aggregates()
         resolution = self._duration("resolution", view.resolution) or _SECOND
         windows, keep = self._windows(resolution), self._keep(resolution)
+        for window in windows:
+            self._check_kept(window, keep)
         return ViewDefinition(
             name=view.state_name,
             stream=stream_name(view.stream),
@@ -308,6 +312,15 @@ class _ViewCompiler:
         if tiles > MOST_TILES:
             problem = f"window {window.name!r} is {tiles:,} tiles of {format_duration(window.hop)} in each row"
             self._wrong(problem, f"Use a longer hop, or a rounder window: at most {MOST_TILES:,} tiles.")
+
+    def _check_kept(self, window: Window, keep: int) -> None:
+        """Refuse a row that is kept for so long behind its newest event that its tiles do not fit into memory."""
+        tiles = -(-keep // window.hop)
+        if tiles > MOST_KEPT:
+            problem = f"rows keep {format_duration(keep)}, for window {window.name!r} {tiles:,} tiles of"
+            problem += f" {format_duration(window.hop)} in each row"
+            cure = "Use a longer hop, or less lateness (rows keep three times the loop's greatest) or keep"
+            self._wrong(problem, f"{cure}: at most {MOST_KEPT:,} tiles.")
 
 
 def _default_hop(size: int, resolution: int) -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from headrace.errors import Unavailable
 
 #: Free bytes below which a disk counts as full: a server refuses writes before the last block is used.
 _LEAST_ROOM = 4 * 2**20
@@ -56,16 +60,48 @@ def write_private(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def is_full(data: Path) -> bool:
+    """Return whether the disk of a directory is full; False if the directory is not there."""
+    try:
+        return _room(data) < _LEAST_ROOM
+    except OSError:
+        return False
+
+
+def _room(data: Path) -> int:
+    disk = os.statvfs(data)
+    return disk.f_bavail * disk.f_frsize
+
+
 def problems_of(data: Path) -> Sequence[str]:
     """Return what is wrong with the directory of a loop's state, each with its cure; empty if all is well."""
     try:
-        disk = os.statvfs(data)
+        room = _room(data)
     except OSError as error:
         return [f"the data directory {data} cannot be read: {error.strerror}"]
-    room = disk.f_bavail * disk.f_frsize
     if room >= _LEAST_ROOM:
         return []
     return [
         f"the disk of {data} is full ({room / 2**20:.1f} MiB left): nothing more is accepted or learned. Make room on "
         "it, and the loop goes on by itself"
     ]
+
+
+@contextmanager
+def full_disk_named(data: Path) -> Iterator[None]:
+    """Name the disk of a loop's state in the error of a write for which it has no room.
+
+    Raises
+    ------
+    Unavailable
+        A write failed because this disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        folder = next(folder for folder in (data, *data.parents) if folder.exists())
+        problems = problems_of(folder)
+        # The full disk may be another one, such as that of standard output.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not problems:
+            raise
+        raise Unavailable("; ".join(problems)) from error

@@ -13,6 +13,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from headrace.embedded import brokers
+from headrace.embedded.data_directory import is_full
 from headrace.embedded.processes import HANGS, log_report
 from headrace.embedded.server_failures import write_failures
 from headrace.embedded.server_keeper import Keeper
@@ -83,6 +84,7 @@ class Servers:
             self._data / "logs",
             say=say,
             keeps=keeps,
+            is_full=lambda: is_full(self._data),
             on_failures=lambda failures: write_failures(self._data, failures),
         )
         self._repairing = threading.Lock()
@@ -130,7 +132,8 @@ class Servers:
         Ending it loses nothing: messages acknowledged to producers are on disk, and clients reconnect.
         """
         broker = self.broker
-        if not isinstance(broker, Broker) or HANGS.search(words) is None:
+        # A broker on a full disk is paused, not hung.
+        if not isinstance(broker, Broker) or HANGS.search(words) is None or is_full(self._data):
             return ""
         with self._repairing:
             # Several services may have met the same fault; a broker that has ended is handled by the keeper.

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headrace.definition import LoopDefinition
-from headrace.embedded.data_directory import UP_LOCK, problems_of, replace_private, write_private
+from headrace.embedded.data_directory import (
+    UP_LOCK,
+    full_disk_named,
+    is_full,
+    problems_of,
+    replace_private,
+    write_private,
+)
 from headrace.embedded.local_servers import Servers
 from headrace.embedded.locks import DirectoryLock
 from headrace.embedded.processes import Report, Supervisor, Surroundings, log_report
@@ -190,48 +197,51 @@ def run(
     loop_file = Path(loop_file).absolute()
     loop = compiler.load(loop_file).definition
     directory = (Path(data) if data is not None else data_directory(loop.name)).absolute()
-    lock = DirectoryLock(directory / UP_LOCK)
-    try:
-        file = directory / "loop.json"
-        _refuse_other_formats(file)
-        with Servers(
-            directory,
-            pulsar=pulsar,
-            redis=redis,
-            pulsar_admin=pulsar_admin,
-            say=report,
-            keeps=lambda: lock.is_there,
-        ) as servers:
-            if not servers.has_partitions:
-                loop = with_one_partition(loop)
-            settings = ServiceSettings(loop=file, **({"namespace": namespace} if namespace else {}))
-            if servers.admin_url is None and pulsar is None:
-                SchemaBook(directory).register(loop)
-            _provision(servers.admin_url, loop, settings)
-            # Write it only now: a loop that is refused must not replace the definition of the previous one.
-            write_private(file, compiled_loop.encode(loop))
-            surroundings = Surroundings(
-                loop.name,
-                file,
-                loop_file,
+    with full_disk_named(directory):
+        lock = DirectoryLock(directory / UP_LOCK)
+        try:
+            if is_full(directory):
+                raise Unavailable("; ".join(problems_of(directory)))
+            file = directory / "loop.json"
+            _refuse_other_formats(file)
+            with Servers(
                 directory,
-                *servers.urls,
-                admin_url=servers.admin_url,
-                namespace=settings.namespace,
-                environment=environment if callable(environment) else lambda instance: environment or {},
-            )
-            with Supervisor(surroundings, workers=workers, report=report, repair=servers.repair) as supervisor:
-                running = RunningLoop(
-                    loop, loop_file, *servers.urls, directory, settings.namespace, servers, supervisor, lock
+                pulsar=pulsar,
+                redis=redis,
+                pulsar_admin=pulsar_admin,
+                say=report,
+                keeps=lambda: lock.is_there,
+            ) as servers:
+                if not servers.has_partitions:
+                    loop = with_one_partition(loop)
+                settings = ServiceSettings(loop=file, **({"namespace": namespace} if namespace else {}))
+                if servers.admin_url is None and pulsar is None:
+                    SchemaBook(directory).register(loop)
+                _provision(servers.admin_url, loop, settings)
+                # Write it only now: a loop that is refused must not replace the definition of the previous one.
+                write_private(file, compiled_loop.encode(loop))
+                surroundings = Surroundings(
+                    loop.name,
+                    file,
+                    loop_file,
+                    directory,
+                    *servers.urls,
+                    admin_url=servers.admin_url,
+                    namespace=settings.namespace,
+                    environment=environment if callable(environment) else lambda instance: environment or {},
                 )
-                try:
-                    with _publish(running):
-                        yield running
-                finally:
-                    if not lock.is_there:
-                        supervisor.kill()
-    finally:
-        lock.release()
+                with Supervisor(surroundings, workers=workers, report=report, repair=servers.repair) as supervisor:
+                    running = RunningLoop(
+                        loop, loop_file, *servers.urls, directory, settings.namespace, servers, supervisor, lock
+                    )
+                    try:
+                        with _publish(running):
+                            yield running
+                    finally:
+                        if not lock.is_there:
+                            supervisor.kill()
+        finally:
+            lock.release()
 
 
 def _provision(admin_url: str | None, loop: LoopDefinition, settings: ServiceSettings) -> None:

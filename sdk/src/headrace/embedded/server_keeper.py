@@ -37,6 +37,8 @@ class Keeper:
         Called with a message about each end and each start.
     keeps
         Whether servers may be started: without their data directory they would start empty.
+    is_full
+        Whether their disk is full: they are paused until it has room.
     on_failures
         Called with all failures, as `failures` has them, whenever they have changed.
     delays
@@ -50,6 +52,7 @@ class Keeper:
         *,
         say: Callable[[str], None],
         keeps: Callable[[], bool],
+        is_full: Callable[[], bool] = lambda: False,
         on_failures: Callable[[Mapping[str, str]], None] = lambda failures: None,
         delays: Delays = _DELAYS,
     ) -> None:
@@ -57,6 +60,8 @@ class Keeper:
         self._logs = logs
         self._say = say
         self._keeps = keeps
+        self._is_full = is_full
+        self._paused = False
         self._on_failures = on_failures
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="server keeper", daemon=True)
@@ -78,9 +83,22 @@ class Keeper:
 
     def _watch(self) -> None:
         while not self._stopping.wait(_LOOK_S):
+            self._pause_if(self._is_full())
             for entry in self._entries:
                 if (entry.down or entry.server.has_ended) and self._keeps():
                     self._start_again(entry)
+        self._pause_if(False)
+
+    def _pause_if(self, full: bool) -> None:
+        """Pause the servers as soon as their disk is full, and resume them once it has room."""
+        if full == self._paused:
+            return
+        self._paused = full
+        for entry in self._entries:
+            if full:
+                entry.server.pause()
+            else:
+                entry.server.resume()
 
     def _start_again(self, entry: _Kept) -> None:
         name = entry.server.name
@@ -93,6 +111,8 @@ class Keeper:
             self._note_end(entry, f"could not be started: {error}")
             return
         entry.down = False
+        if self._paused:
+            entry.server.pause()
         self._note_failure(entry, "")
         entry.restarts.started()
         self._say(f"the {name} runs again, on the data that it had")

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -76,6 +78,14 @@ class Server(ABC):
     def has_ended(self) -> bool:
         """Whether it ended without being asked to."""
         return False
+
+    def pause(self) -> None:
+        """Suspend it while its disk is full, if a failed write would damage its data."""
+        return
+
+    def resume(self) -> None:
+        """Let it continue after `pause`."""
+        return
 
     def restart(self) -> None:
         """Start it again after it has ended, on the same data and at the same address, which its clients know.
@@ -226,6 +236,19 @@ class Broker(ChildServer):
     @property
     def url(self) -> str:
         return f"pulsar://{HOST}:{self._port}"
+
+    def pause(self) -> None:
+        """Suspend it: pulsar-lite 0.2 cannot read its log beyond a write that the disk had no room for."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it continue after `pause`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not self.has_ended:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def _command(self, port: int) -> Sequence[str]:
         config = self.directory / "pulsar-lite.toml"

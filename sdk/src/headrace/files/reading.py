@@ -28,6 +28,9 @@ _OTHERS = {
     b"BZh": ("bzip2", "bunzip2 unpacks it"),
     b"\xfd7zXZ": ("xz", "unxz unpacks it"),
     b"\x28\xb5\x2f\xfd": ("zstd", "zstd -d unpacks it"),
+    # Before UTF-16, whose mark begins like that of UTF-32.
+    b"\xff\xfe\0\0": ("UTF-32", "iconv -f UTF-32 -t UTF-8 converts it"),
+    b"\0\0\xfe\xff": ("UTF-32", "iconv -f UTF-32 -t UTF-8 converts it"),
     b"\xff\xfe": ("UTF-16", "iconv -f UTF-16 -t UTF-8 converts it"),
     b"\xfe\xff": ("UTF-16", "iconv -f UTF-16 -t UTF-8 converts it"),
     b"ORC": ("ORC", "pyarrow.orc.read_table reads it, pyarrow.parquet.write_table writes Parquet"),

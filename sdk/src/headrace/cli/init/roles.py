@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from headrace.cli.init.facts import Column, Table
 from headrace.definition import FieldType
+from headrace.engine.arrays import Floats
 from headrace.errors import InvalidRequest
 
 _BEGINS = re.compile(r"pick_?up|start|begin|creat|open|order|request|depart|sched", re.IGNORECASE)
@@ -23,7 +26,7 @@ _ENTITY = re.compile(
 )
 _LABEL = re.compile(
     r"^(label|target|class_?|y|outcome|result|response)$|^is_|fraud|churn|default|late|delay|survived|occupan|click"
-    r"|convert|return|fail|fault|weather|fare|tip|price|amount|total|duration|demand|sales|count",
+    r"|convert|return|fail|fault|weather$|fare|tip|price|amount|total|duration|demand|sales|count|(^|_)cnt$",
     re.IGNORECASE,
 )
 #: Words that say nothing about the content of a column.
@@ -32,6 +35,8 @@ _USUAL = {"time", "date", "the", "price", "temp", "day", "return"}
 _ROWS_OF_ENTITY = 5
 #: Most categories that become features, and most classes of a label.
 CATEGORIES = 30
+#: Rows that show whether columns add up to the label, and how far their sum may be off: cents are rounded.
+_SUMMED, _ROUNDING = 1_000, 1e-6
 #: Share of rows in which the other time must follow.
 _FOLLOWS = 0.95
 
@@ -50,7 +55,7 @@ class Roles:
         How far a row is behind the newest row before it, at most (µs).
     later
         Columns that may be known only with the label: their names share a word with the label's name or its time's
-        name, or they are missing only where the label is.
+        name, they are missing only where the label is, or they add up to it.
     """
 
     time: Column
@@ -85,7 +90,9 @@ def roles_of(table: Table, *, time: str | None = None, label: str | None = None)
         raise InvalidRequest(str(table.path), "a table with nothing to predict", "a column beside its time and id")
     known_at, wait = _known_at(table, moment, outcome)
     taken = [column for column in (moment, id, outcome, known_at) if column]
-    later = [column for column in table.columns if column not in taken and _is_later(table, column, outcome, known_at)]
+    others = [column for column in table.columns if column not in taken]
+    parts = _parts(table, others, outcome)
+    later = [column for column in others if column in parts or _is_later(table, column, outcome, known_at)]
     entity = _entity(table, [*taken, *later])
     return Roles(moment, id, entity, outcome, known_at, wait, table.disorder(moment), later)
 
@@ -192,6 +199,36 @@ def _is_later(table: Table, column: Column, label: Column, known_at: Column | No
         return True
     absent = [cells for cells in table.sample if table.is_missing(column, cells)]
     return 0 < len(absent) < len(table.sample) and all(table.is_missing(label, cells) for cells in absent)
+
+
+def _parts(table: Table, columns: Sequence[Column], label: Column) -> list[Column]:
+    """Return the columns that add up to the label, each times a factor: casual and registered to all rentals."""
+    numbers = [column for column in columns if _is_number(column) and column.distinct > 1]
+    rows = [cells for cells in table.sample[:_SUMMED] if not table.is_missing(label, cells)]
+    if not _is_number(label) or not numbers or len(rows) < 2 * len(numbers):
+        return []
+    sums = np.array([[_number(table, label, cells)] for cells in rows])
+    values = np.array([[_number(table, column, cells) for column in numbers] + [1.0] for cells in rows])
+    values, sums = _scaled(values), _scaled(sums)
+    factors = np.linalg.lstsq(values, sums, rcond=None)[0]
+    if np.abs(values @ factors - sums).max() > _ROUNDING:
+        return []
+    return [column for column, factor in zip(numbers, factors[:, 0], strict=False) if abs(factor) > _ROUNDING]
+
+
+def _scaled(values: Floats) -> Floats:
+    """Return columns, each divided by its largest size."""
+    largest = np.abs(values).max(axis=0)
+    return values / np.where(largest > 0.0, largest, 1.0)
+
+
+def _is_number(column: Column) -> bool:
+    return column.kind in (FieldType.INT, FieldType.FLOAT)
+
+
+def _number(table: Table, column: Column, cells: Sequence[str]) -> float:
+    """Return a cell's number; 0 if it has none, as in a sum."""
+    return 0.0 if table.is_missing(column, cells) else float(cells[column.place])
 
 
 def _entity(table: Table, taken: Sequence[Column]) -> Column | None:
