@@ -121,6 +121,27 @@ async def test_streams_beyond_the_bound_are_refused() -> None:
         await again.read()
 
 
+async def test_streams_of_reflection_count() -> None:
+    async with serving(CallLimits(streams=1)) as (_, slow), grpc.aio.insecure_channel(slow.address) as channel:
+        reflect = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        first = reflect()
+        await first.write(b"\x3a\x00")
+        await first.read()
+        assert (await refusal(reflect().read())).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("method", ["headrace.v1.ScoringService/Score", "grpc.health.v1.Health/Check"])
+@pytest.mark.parametrize("receiving", [None, 1])
+async def test_a_call_without_its_request_ends(method: str, receiving: int | None) -> None:
+    limits = CallLimits(calls=1, receiving=receiving, awaited_s=scaled(0.2))
+    async with serving(limits) as (stub, slow), grpc.aio.insecure_channel(slow.address) as channel:
+        slow.go.set()
+        # A stream to the client: it begins the call, and sends nothing.
+        silent = channel.stream_unary(f"/{method}")()
+        assert await silent.code() is grpc.StatusCode.INVALID_ARGUMENT
+        await stub.Score(scoring_pb2.ScoreRequest())
+
+
 async def test_a_batch_of_too_many_parts_is_the_callers_mistake() -> None:
     async with serving(CallLimits(fields={BATCH: 3})) as (stub, _):
         requests = [scoring_pb2.ScoreRequest() for _ in range(4)]
