@@ -42,6 +42,9 @@ UNREACHABLE = "headrace-unreachable"
 #: How many characters of an error a caller gets.
 _LONGEST = 4_000
 
+#: What a call without a request has in its place.
+_EOF = grpc.aio.EOF  # type: ignore[attr-defined]
+
 _log = structlog.get_logger()
 
 _STATUSES: tuple[tuple[type[errors.HeadraceError], grpc.StatusCode], ...] = (
@@ -190,7 +193,7 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 request = await context.read()
         except TimeoutError:
             raise errors.InvalidRequest("the request", "missing", f"a message within {self._awaited_s:g} s") from None
-        return Malformed() if request is grpc.aio.EOF else request
+        return Malformed() if request is _EOF else request
 
     def _read(self, request: Any) -> Any:
         """Return a request, or the requests of a stream, if they could be decoded.
