@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import Any
 
 import grpc
@@ -20,6 +21,7 @@ from headrace.runtime.grpc.call_limits import (
     retry_delay,
     retry_details,
 )
+from headrace.runtime.grpc.server import _abort
 from headrace.v1 import scoring_pb2
 from tests.deadline import scaled
 from tests.support.limited_server import serving
@@ -140,6 +142,35 @@ async def test_a_call_without_its_request_ends(method: str, receiving: int | Non
         silent = channel.stream_unary(f"/{method}")()
         assert await silent.code() is grpc.StatusCode.INVALID_ARGUMENT
         await stub.Score(scoring_pb2.ScoreRequest())
+
+
+async def test_a_refusal_that_is_being_sent_holds_no_request() -> None:
+    class Context:
+        def trailing_metadata(self) -> tuple[()]:
+            return ()
+
+        async def abort(self, *_: object) -> None:
+            held.append(request_ref() is not None)
+
+    class Request:
+        pass
+
+    def refuse(request: Request) -> None:
+        raise Overloaded("full")
+
+    held: list[bool] = []
+    request = Request()
+    request_ref = weakref.ref(request)
+    error: Exception | None = None
+    try:
+        refuse(request)
+    except Overloaded as raised:
+        error = raised
+    del request
+    assert request_ref() is not None
+    assert error is not None
+    await _abort(Context(), error)
+    assert held == [False]
 
 
 async def test_a_batch_of_too_many_parts_is_the_callers_mistake() -> None:

@@ -133,18 +133,21 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 if release is None:
                     with self._load.streaming():
                         return await single(self._read(requests), context)
-                try:
-                    request = await self._request(context)
-                finally:
-                    release()
-                message = self._read(request)
-                with self._load.holding(message.ByteSize()):
-                    return await single(message, context)
+                return await self._answer(single, context, release)
             except Exception as error:
                 await _abort(context, error)
 
         # To gRPC it reads a stream: gRPC would wait for a single request without end.
         return grpc.stream_unary_rpc_method_handler(answering, decode, handler.response_serializer)
+
+    async def _answer(self, single: Callable[..., Awaitable[Any]], context: Any, release: Callable[[], None]) -> Any:
+        try:
+            request = await self._request(context)
+        finally:
+            release()
+        message = self._read(request)
+        with self._load.holding(message.ByteSize()):
+            return await single(message, context)
 
     def _streaming(self, handler: Any, decode: Callable[[bytes], Any]) -> Any:
         """Return a handler that streams its answers, and counts as a stream meanwhile."""
@@ -232,6 +235,8 @@ async def _abort(context: Any, error: Exception) -> None:
     status, message = status_of(error)
     if status is grpc.StatusCode.INTERNAL:
         _log.exception("call_failed", error=repr(error))
+    # Its frames hold the request, which may be large, while the refusal waits to be sent.
+    error.__traceback__ = None
     # The message may contain what a caller sent, and a transport bounds its length.
     message, trailers = message[:_LONGEST], list(context.trailing_metadata() or ())
     if isinstance(error, errors.Overloaded):
