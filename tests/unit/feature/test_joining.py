@@ -405,6 +405,7 @@ def ended(definition: LoopDefinition, entry: int) -> dict[str, Batch]:
     [
         pytest.param([("e", "a", 5, True)], [], id="of one that told no label"),
         pytest.param([("e", "b", 5, True)], [], id="of another event"),
+        pytest.param([("f" * 300, "a", 5, None), ("f" * 300, "b", 5, True)], [], id="with a long id"),
         pytest.param([("e", "c", 30 * 60_000_000, True), ("f", "a", 6, True)], ["a"], id="at another time"),
         pytest.param([("e", "a", 5 + HOUR // 2, True), ("f", "b", 7 + HOUR, True)], ["b"], id="within the horizon"),
         pytest.param([("f", "b", 7 + HOUR, None), ("e", "a", 7 + HOUR, True)], ["a"], id="after the horizon"),
