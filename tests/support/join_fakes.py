@@ -220,7 +220,7 @@ def vectors(definition: LoopDefinition, entry: int, ids: str, position: Position
     )
     payload = encode_vectors(model, table)
     properties = header(payload, definition=model.hash, examples=model.examples_hash)
-    return Batch([Position(1, entry, -1)], [payload], [properties])
+    return Batch([Position(1, entry, -1)], [payload], [properties], [0])
 
 
 def labels(entry: int, ids: str) -> Batch:

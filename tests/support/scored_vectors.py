@@ -45,6 +45,7 @@ class Topic:
             batch.positions.append(Position(9, self._next, -1))
             batch.payloads.append(payload)
             batch.properties.append(header(payload, **fields))
+            batch.published.append(0)
             self._next += 1
         return batch
 

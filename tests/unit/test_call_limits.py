@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import Any
 
 import grpc
@@ -20,6 +21,7 @@ from headrace.runtime.grpc.call_limits import (
     retry_delay,
     retry_details,
 )
+from headrace.runtime.grpc.server import _abort
 from headrace.v1 import scoring_pb2
 from tests.deadline import scaled
 from tests.support.limited_server import serving
@@ -119,6 +121,56 @@ async def test_streams_beyond_the_bound_are_refused() -> None:
         again = stub.ScoreStream()
         await again.write(scoring_pb2.ScoreStreamRequest())
         await again.read()
+
+
+async def test_streams_of_reflection_count() -> None:
+    async with serving(CallLimits(streams=1)) as (_, slow), grpc.aio.insecure_channel(slow.address) as channel:
+        reflect = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        first = reflect()
+        await first.write(b"\x3a\x00")
+        await first.read()
+        assert (await refusal(reflect().read())).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("method", ["headrace.v1.ScoringService/Score", "grpc.health.v1.Health/Check"])
+@pytest.mark.parametrize("receiving", [None, 1])
+async def test_a_call_without_its_request_ends(method: str, receiving: int | None) -> None:
+    limits = CallLimits(calls=1, receiving=receiving, awaited_s=scaled(0.2))
+    async with serving(limits) as (stub, slow), grpc.aio.insecure_channel(slow.address) as channel:
+        slow.go.set()
+        # A stream to the client: it begins the call, and sends nothing.
+        silent = channel.stream_unary(f"/{method}")()
+        assert await silent.code() is grpc.StatusCode.INVALID_ARGUMENT
+        await stub.Score(scoring_pb2.ScoreRequest())
+
+
+async def test_a_refusal_that_is_being_sent_holds_no_request() -> None:
+    class Context:
+        def trailing_metadata(self) -> tuple[()]:
+            return ()
+
+        async def abort(self, *_: object) -> None:
+            held.append(request_ref() is not None)
+
+    class Request:
+        pass
+
+    def refuse(request: Request) -> None:
+        raise Overloaded("full")
+
+    held: list[bool] = []
+    request = Request()
+    request_ref = weakref.ref(request)
+    error: Exception | None = None
+    try:
+        refuse(request)
+    except Overloaded as raised:
+        error = raised
+    del request
+    assert request_ref() is not None
+    assert error is not None
+    await _abort(Context(), error)
+    assert held == [False]
 
 
 async def test_a_batch_of_too_many_parts_is_the_callers_mistake() -> None:

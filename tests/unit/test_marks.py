@@ -26,6 +26,15 @@ def test_a_mark_beyond_ahead_is_refused(time: int) -> None:
     assert refusal_of(stream(), Mark(NOW + DAY), NOW) is None
 
 
+@pytest.mark.parametrize("name", [MARK, WITHDRAWN])
+def test_a_number_of_any_length_is_read_as_one_of_64_bits(name: str) -> None:
+    for sign, nearest in (("", 2**63 - 1), ("-", -(2**63))):
+        mark = mark_of({name: sign + "9" * 4_000})
+        assert mark is not None
+        assert mark.time == nearest
+    assert mark_of({name: "9" * 5_000}) is None
+
+
 @pytest.mark.parametrize("time", [2**63 - 1, NOW * 1_000])
 def test_without_a_bound_a_mark_is_still_a_time_of_the_calendar(time: int) -> None:
     assert refusal_of(stream(ahead=None), Mark(time), NOW) is not None

@@ -805,3 +805,16 @@ def test_a_model_that_was_left_out_is_told_up_to_where_it_has_no_vectors() -> No
     assert back.lacks_a_part(A)
     back.take_over(A)
     assert world.missed == {("m", A): Position(4, 0, -1).to_bytes()}
+
+
+def test_a_long_id_is_known_to_the_next_owner() -> None:
+    world = World()
+    for place in (1, 5):
+        fold = worker(world, loop())
+        fold.take_over(A)
+        fold.take_over(B)
+        feed(fold, B, [], ENDED)
+        feed(fold, A, [(place, Event("a", "i" * 60_000, START, "p", 1.0))], ENDED)
+        finish(fold)
+    assert world.counts["resent"] == 1
+    assert [len(event_id) for event_id in world.seen[A]] == [64]

@@ -50,7 +50,7 @@ class CrashingLog(Log):
 def history(definition: LoopDefinition) -> dict[str, list[Batch]]:
     """Return vectors, some of them sent again, with their watermarks; labels, one before its vector and one without."""
     model = definition.models[0]
-    end = Batch([Position(1, 9, -1)], [b""], [header(b"", definition=model.hash, release_watermark=ENDED)])
+    end = Batch([Position(1, 9, -1)], [b""], [header(b"", definition=model.hash, release_watermark=ENDED)], [0])
     return {
         "features": [vectors(definition, 0, "abc"), vectors(definition, 0, "bc"), vectors(definition, 1, "de"), end],
         "told": [labels(0, "ea"), labels(3, "cdx")],

@@ -49,7 +49,7 @@ def numbered(definition: LoopDefinition, ids: list[str], entry: int = 0) -> Batc
     size = len(ids)
     table = Vectors(ids, np.full(size, 3), positions, np.empty((size, 0, 3), np.int64), np.zeros((size, 1)), [])
     payload = encode_vectors(model, table)
-    return Batch([Position(1, entry, -1)], [payload], [header(payload, definition=model.hash)])
+    return Batch([Position(1, entry, -1)], [payload], [header(payload, definition=model.hash)], [0])
 
 
 def examples(definition: LoopDefinition, log: Log) -> list[tuple[int, str, float]]:
@@ -161,7 +161,9 @@ def test_vectors_after_a_rest_wait_for_those_that_follow_them(tmp_path: Path) ->
     take(
         join,
         "features",
-        Batch([Position(1, 2, -1)], [b""], [header(b"", definition=definition.models[0].hash, release_watermark=9)]),
+        Batch(
+            [Position(1, 2, -1)], [b""], [header(b"", definition=definition.models[0].hash, release_watermark=9)], [0]
+        ),
     )
     join.step()
     assert [id for _, id, _ in examples(definition, log)] == ["a", "b"]
@@ -403,6 +405,7 @@ def ended(definition: LoopDefinition, entry: int) -> dict[str, Batch]:
     [
         pytest.param([("e", "a", 5, True)], [], id="of one that told no label"),
         pytest.param([("e", "b", 5, True)], [], id="of another event"),
+        pytest.param([("f" * 300, "a", 5, None), ("f" * 300, "b", 5, True)], [], id="with a long id"),
         pytest.param([("e", "c", 30 * 60_000_000, True), ("f", "a", 6, True)], ["a"], id="at another time"),
         pytest.param([("e", "a", 5 + HOUR // 2, True), ("f", "b", 7 + HOUR, True)], ["b"], id="within the horizon"),
         pytest.param([("f", "b", 7 + HOUR, None), ("e", "a", 7 + HOUR, True)], ["a"], id="after the horizon"),
@@ -445,7 +448,7 @@ def timed(definition: LoopDefinition, entry: int, vectors: list[tuple[str, int]]
     positions = [Position(1, entry, row).to_bytes() for row in range(size)]
     table = Vectors(ids, times, positions, np.empty((size, 0, 3), np.int64), times[:, None].astype(float), [])
     payload = encode_vectors(model, table)
-    return Batch([Position(1, entry, -1)], [payload], [header(payload, definition=model.hash)])
+    return Batch([Position(1, entry, -1)], [payload], [header(payload, definition=model.hash)], [0])
 
 
 @pytest.mark.parametrize("restarts", [False, True])

@@ -37,7 +37,7 @@ def bounded(ahead: int | None = DAY, **options: object) -> LoopDefinition:
     return replace(definition, streams=tuple(replace(stream, ahead=ahead, **options) for stream in definition.streams))
 
 
-@pytest.mark.parametrize("time", [2**63 - 1, START * 1_000, START + 2 * DAY])
+@pytest.mark.parametrize("time", [2**63 - 1, START * 1_000, START + 2 * DAY, pytest.param(10**4_000, id="long")])
 def test_a_mark_of_the_far_future_is_buried_and_moves_nothing(time: int) -> None:
     world = World()
     fold = worker(world, bounded())

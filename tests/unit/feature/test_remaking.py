@@ -474,11 +474,11 @@ def test_what_was_asked_while_the_model_was_left_out_is_made(tmp_path: Path) -> 
 
     def mark(entry: int, epoch: int, missed: Position) -> None:
         marker = replace(envelope, epoch=epoch, marker=True, missed=missed.to_bytes())
-        take(join, "features", Batch([Position(1, entry, -1)], [b""], [marker.properties(b"")]))
+        take(join, "features", Batch([Position(1, entry, -1)], [b""], [marker.properties(b"")], [0]))
         join.step()
 
     mark(0, 1, Position(1, 0, -1))  # it is a new model
-    take(join, "features", Batch([Position(1, 1, -1)], [payload], [envelope.properties(payload)]))
+    take(join, "features", Batch([Position(1, 1, -1)], [payload], [envelope.properties(payload)], [0]))
     mark(2, 1, Position(1, 1, 0))  # all of them have vectors
     assert join.active
     assert not pairs.state.missed

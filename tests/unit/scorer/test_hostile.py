@@ -210,6 +210,54 @@ def test_a_version_that_takes_too_much_memory_harms_its_trial_only(trial: Versio
     trial.try_version(FRAUD, version(FRAUD))
 
 
+def table_of(*width: onnx.NodeProto, constants: list[onnx.TensorProto], examples: int = 90) -> models_pb2.ModelVersion:
+    """Return a version that makes a table of `size` and answers 0.5, unless that fails."""
+    zero = helper.make_tensor("zero", TensorProto.DOUBLE, [], [0.0])
+    half = helper.make_tensor("half", TensorProto.DOUBLE, [], [0.5])
+    axis = helper.make_tensor("axis", TensorProto.INT64, [1], [1])
+    nodes = [
+        helper.make_node("IsNaN", ["numbers"], ["missing"]),
+        helper.make_node("Where", ["missing", "zero", "numbers"], ["values"]),
+        helper.make_node("ReduceMax", ["values", "axis"], ["largest"], keepdims=0),
+        *width,
+        helper.make_node("ConstantOfShape", ["size"], ["table"]),
+        helper.make_node("ReduceSum", ["table"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["nothing"], to=TensorProto.DOUBLE),
+        helper.make_node("Mul", ["largest", "zero"], ["zeros"]),
+        helper.make_node("Add", ["zeros", "half"], ["halves"]),
+        helper.make_node("Add", ["halves", "nothing"], ["score"]),
+    ]
+    return made_by(nodes, zero, half, axis, *constants, examples=examples)
+
+
+def wide(width: int) -> models_pb2.ModelVersion:
+    """Return a version that makes a table of `width` numbers for each vector."""
+    size = [
+        helper.make_node("Shape", ["largest"], ["rows"]),
+        helper.make_node("Concat", ["rows", "width"], ["size"], axis=0),
+    ]
+    return table_of(*size, constants=[helper.make_tensor("width", TensorProto.INT64, [1], [width])])
+
+
+def test_a_version_whose_memory_grows_with_the_vectors_is_refused(trial: VersionTrial) -> None:
+    trial.try_version(WORTH, wide(1_000))
+    with pytest.raises(CorruptState, match="no answers to 1,000 vectors at once"):
+        trial.try_version(WORTH, wide(10_000_000))
+
+
+async def test_a_value_that_a_version_makes_a_table_of_costs_the_version() -> None:
+    size = [
+        helper.make_node("ReduceMax", ["largest"], ["most"], keepdims=1),
+        helper.make_node("Cast", ["most"], ["size"], to=TensorProto.INT64),
+    ]
+    registry = versions(version(WORTH))
+    registry.offer([table_of(*size, constants=[])])
+    asking = scorer(registry)
+    assert (await asking.score(Request("worth", event(amount=1e3)))).score == 0.5
+    answer = await asking.score(Request("worth", event(amount=1e13)))
+    assert (answer.batch.version.examples, registry.examples()["worth"]) == (60, 60)
+
+
 def test_a_child_that_was_started_early_tries_the_first_version(trial: VersionTrial) -> None:
     trial.start()
     started = trial._child

@@ -73,12 +73,17 @@ def mark_of(properties: Mapping[str, str]) -> Mark | None:
     try:
         if WITHDRAWN in properties:
             until = properties[WITHDRAWN]
-            return Mark(int(until) if until else None, sender, withdraws=True)
+            return Mark(_time(until) if until else None, sender, withdraws=True)
         if MARK in properties:
-            return Mark(int(properties[MARK]), sender, CONFIRMED in properties)
+            return Mark(_time(properties[MARK]), sender, CONFIRMED in properties)
     except ValueError:
         return None
     return None
+
+
+def _time(text: str) -> int:
+    """Return a number, or the nearest one of 64 bits: all beyond mean the same, before or after every time."""
+    return min(max(int(text), -(2**63)), 2**63 - 1)
 
 
 def properties_of(mark: Mark) -> dict[str, str]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +25,12 @@ CATEGORIES = "categories"
 SCORE = "score"
 PROBABILITIES = "probabilities"
 
+
+#: Vectors that are scored at once, at most. A version is tried with so many, since its cost may grow with them.
+MOST_ROWS = 1_000
+
+#: Bytes that the runs of all versions in a process may take together: what a run takes may depend on a vector's values.
+_ARENA_BYTES = 2**30
 
 #: Beyond this magnitude a value may overflow the computation: a missing answer is then not the version's fault.
 _ORDINARY = 1e100
@@ -58,6 +67,18 @@ def plausible(task: Task, scores: Scores) -> npt.NDArray[np.bool_]:
     return within if values.ndim == 1 else np.logical_and.reduce(within, axis=1)
 
 
+def together(parts: Sequence[Scores]) -> Scores:
+    """Return the scores of several groups of vectors as one."""
+    if len(parts) == 1:
+        return parts[0]
+    scores = np.concatenate([part.score for part in parts])
+    if parts[0].probabilities is None or parts[0].winners is None:
+        return Scores(scores)
+    probabilities = [part.probabilities for part in parts if part.probabilities is not None]
+    winners = [part.winners for part in parts if part.winners is not None]
+    return Scores(scores, np.concatenate(probabilities), np.concatenate(winners))
+
+
 class Judgement(NamedTuple):
     """The verdict on a version's scores.
 
@@ -82,11 +103,15 @@ def judge(task: Task, scores: Scores, numbers: Numbers) -> Judgement:
     if fine.all():
         return _FINE
     rows = np.flatnonzero(~fine)
-    odd = (np.abs(numbers[rows]) > _ORDINARY).any(axis=1)
+    odd = _odd(numbers[rows])
     if not odd.all():
         output = scores.score if scores.probabilities is None else scores.probabilities
         return Judgement(f"it answers {_output_text(output[rows[~odd][:1]])}, expected a {_KINDS[task]}")
     return Judgement(unanswered=frozenset(rows.tolist()))
+
+
+def _odd(numbers: Numbers) -> npt.NDArray[np.bool_]:
+    return np.asarray((np.abs(numbers) > _ORDINARY).any(axis=1))
 
 
 class Version:
@@ -145,7 +170,9 @@ class Version:
         self._try(numeric, len(model.features) - numeric)
 
     def score(self, numbers: Numbers, texts: npt.NDArray[np.object_] | None) -> Scores:
-        """Score N vectors. The last bits of a score may depend on how many vectors are scored together.
+        """Score N vectors, at most `MOST_ROWS` at once; NaN if the computation fails.
+
+        The last bits of a score may depend on how many vectors are scored together.
 
         Parameters
         ----------
@@ -154,16 +181,45 @@ class Version:
         texts
             str[N, k], "" where missing; None if the model has no string feature.
         """
+        if len(numbers) > MOST_ROWS:
+            starts = range(0, len(numbers), MOST_ROWS)
+            parts = [slice(start, start + MOST_ROWS) for start in starts]
+            return together([self.score(numbers[part], None if texts is None else texts[part]) for part in parts])
+        try:
+            output = self._output(numbers, texts)
+        except Exception:
+            output = self._output_without_odd(numbers, texts)
+        return self._scores(output)
+
+    def _scores(self, output: Numbers) -> Scores:
+        if not self._multiclass:
+            return Scores(output)
+        winners = output.argmax(axis=1)
+        return Scores(output[np.arange(len(output)), winners], output, winners)
+
+    def _output(self, numbers: Numbers, texts: npt.NDArray[np.object_] | None) -> Numbers:
         inputs: dict[str, Any] = {}
         if self._numbers:
             inputs[NUMBERS] = numbers
         if self._texts:
             inputs[CATEGORIES] = texts
-        (scores,) = self._run(self._outputs, inputs)
-        if not self._multiclass:
-            return Scores(scores)
-        winners = scores.argmax(axis=1)
-        return Scores(scores[np.arange(len(scores)), winners], scores, winners)
+        (output,) = self._run(self._outputs, inputs)
+        shape = self._shape(len(numbers))
+        if output.shape != shape or output.dtype != np.float64:
+            raise CorruptState(f"model {self.model.name!r}: the version's output is not float64{shape}")
+        return cast(Numbers, output)
+
+    def _shape(self, size: int) -> tuple[int, ...]:
+        return (size, len(self.classes)) if self._multiclass else (size,)
+
+    def _output_without_odd(self, numbers: Numbers, texts: npt.NDArray[np.object_] | None) -> Numbers:
+        """Return the output after a failure: one odd vector must not cost the others their answers."""
+        output = np.full(self._shape(len(numbers)), np.nan)
+        odd = _odd(numbers)
+        if odd.any() and not odd.all():
+            with suppress(Exception):
+                output[~odd] = self._output(numbers[~odd], None if texts is None else texts[~odd])
+        return output
 
     def score_vectors(self, selection: Selection, numbers: Numbers, categories: Categories) -> Scores:
         """Score N vectors that contain its own."""
@@ -174,15 +230,13 @@ class Version:
         """Score three vectors, one of them without any value: a version that cannot is refused before it answers."""
         values = np.array([np.nan, 0.0, 1.0])
         try:
-            scores = self.score(np.repeat(values[:, None], numbers, axis=1), np.full((3, texts), "", object))
+            output = self._output(np.repeat(values[:, None], numbers, axis=1), np.full((3, texts), "", object))
+        except CorruptState:
+            raise
         except Exception as error:
             raise CorruptState(f"model {self.model.name!r}: the version does not run: {error}") from error
-        shape = (3, len(self.classes)) if self._multiclass else (3,)
-        output = scores.probabilities if self._multiclass else scores.score
-        if output is None or output.shape != shape or output.dtype != np.float64:
-            raise CorruptState(f"model {self.model.name!r}: the version's output is not float64{shape}")
         task = self.model.task
-        if not plausible(task, scores).all():
+        if not plausible(task, self._scores(output)).all():
             answers = f"the version answers {_output_text(output)}, expected a {_KINDS[task]}"
             raise CorruptState(f"model {self.model.name!r}: {answers}")
 
@@ -249,8 +303,22 @@ def _session(model: ModelDefinition, message: models_pb2.ModelVersion) -> ort.In
     # One thread per run: a vector is too small to split, and requests run side by side.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    # A run that fails is reported by its caller.
+    options.log_severity_level = 4
+    _bound_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    # Constants are bounded by the version's size.
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     try:
         return ort.InferenceSession(message.onnx, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise CorruptState(f"model {model.name!r}: the version's ONNX does not load: {error}") from error
+
+
+@cache
+def _bound_memory() -> None:
+    """Bound the memory of all runs of this process."""
+    bounds = {"max_mem": _ARENA_BYTES, "arena_extend_strategy": 1}
+    bounds |= {"initial_chunk_size_bytes": -1, "max_dead_bytes_per_chunk": -1}
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg(bounds))

@@ -8,7 +8,7 @@ from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.engine.events import StreamCodec
 from headrace.engine.kernel.join import Outcome
 from headrace.engine.kernel.labels import Labels
-from headrace.engine.kernel.partition import Partition, Progress
+from headrace.engine.kernel.partition import Partition, Progress, remembered
 from headrace.engine.kernel.trial import Trial
 from headrace.engine.marks import Mark
 from headrace.runtime.pulsar.batch import Batch
@@ -33,9 +33,10 @@ class LabelStream:
         return decode(self._codec, self._trial, batch)
 
     def outcomes(self, part: Decoded, refused: set[int]) -> tuple[list[tuple[str, int]], list[tuple[str, Outcome]]]:
-        """Return the ids and times of the events that were not refused, and their outcomes."""
+        """Return the ids to remember and the times of the events that were not refused, and their outcomes."""
         accepted = part.events.take([place for place in range(len(part.events)) if place not in refused])
-        return list(zip(accepted.ids, accepted.times.tolist(), strict=True)), self._labels.outcomes(accepted)
+        ids = zip(map(remembered, accepted.ids), accepted.times.tolist(), strict=True)
+        return list(ids), self._labels.outcomes(accepted)
 
 
 class LabelTopic:

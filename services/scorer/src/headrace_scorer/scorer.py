@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.engine.kernel.assembly import Assembled
-from headrace.engine.model_version import Scores, Version, judge, texts_of
+from headrace.engine.model_version import MOST_ROWS, Scores, Version, judge, texts_of, together
 from headrace.errors import (
     HeadraceError,
     Implausible,
@@ -31,8 +31,8 @@ from headrace_scorer.settings import StoreDown
 from headrace_scorer.vectors import VectorSource
 from headrace_scorer.versions import Versions
 
-#: Requests of a batch, and vectors given by the caller, that are computed before other calls get a turn.
-_PIECE, _ROWS = 256, 1_000
+#: Requests of a batch that are computed before other calls get a turn.
+_PIECE = 256
 
 _TOO_LARGE = "its numbers are too large to compute with"
 
@@ -218,16 +218,16 @@ class Scorer:
             The version has no answer for one of them.
         """
         scores: list[Scores] = []
-        for start in range(0, max(len(numbers), 1), _ROWS):
-            part = numbers[start : start + _ROWS]
-            scores.append(version.score(part, None if texts is None else texts[start : start + _ROWS]))
+        for start in range(0, max(len(numbers), 1), MOST_ROWS):
+            part = numbers[start : start + MOST_ROWS]
+            scores.append(version.score(part, None if texts is None else texts[start : start + MOST_ROWS]))
             judgement = judge(version.model.task, scores[-1], part)
             if judgement.wrong is not None:
                 self.versions.reject(version, judgement.wrong)
             if judgement.wrong is not None or judgement.unanswered:
                 raise Implausible(version.model.title, version.examples, judgement.wrong or _TOO_LARGE)
             await asyncio.sleep(0)
-        return _together(scores)
+        return together(scores)
 
     async def vector(self, model: str, event: bytes, as_of: int | None = None) -> Reading:
         """Return the vector of an event as of `as_of`, or of the event's time, or of now.
@@ -457,14 +457,3 @@ def _answer(batch: ScoredRequests, row: int, logged: bool) -> Answer | Exception
     if row not in batch.unanswered:
         return Answer(batch, row, logged)
     return Implausible(batch.version.model.title, batch.version.examples, _TOO_LARGE)
-
-
-def _together(parts: Sequence[Scores]) -> Scores:
-    if len(parts) == 1:
-        return parts[0]
-    scores = np.concatenate([part.score for part in parts])
-    if parts[0].probabilities is None or parts[0].winners is None:
-        return Scores(scores)
-    probabilities = [part.probabilities for part in parts if part.probabilities is not None]
-    winners = [part.winners for part in parts if part.winners is not None]
-    return Scores(scores, np.concatenate(probabilities), np.concatenate(winners))

@@ -11,18 +11,23 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import IO
 
 import msgspec
+import numpy as np
 
-from headrace.definition import ModelDefinition
-from headrace.engine.model_version import Version, check_graph
+from headrace.definition import FieldType, ModelDefinition
+from headrace.engine.model_version import MOST_ROWS, Version, check_graph, plausible
 from headrace.errors import CorruptState
 from headrace.v1 import models_pb2
 
 #: Seconds that a version may take, and bytes that it may take in addition to those of the process.
 SECONDS, BYTES = 20.0, 2**30
+
+#: Seconds of CPU time that it may take to score `MOST_ROWS` vectors: no other call is answered meanwhile.
+_SCORING_S = 2.0
 
 _LENGTH = struct.Struct("<Q")
 
@@ -117,12 +122,29 @@ def serve() -> None:
 def _tried(definition: bytes, payload: bytes) -> str:
     """Return what is wrong with a version; empty if nothing is."""
     try:
-        Version(_DEFINITION.decode(definition), models_pb2.ModelVersion.FromString(payload))
+        _measure(Version(_DEFINITION.decode(definition), models_pb2.ModelVersion.FromString(payload)))
     except CorruptState as error:
         return str(error)
     except MemoryError:
         return "the version takes too much memory"
     return ""
+
+
+def _measure(version: Version) -> None:
+    """Score as many vectors as are ever scored at once: what a version takes may grow with their number."""
+    features = version.model.features
+    texts = sum(feature.type is FieldType.STRING for feature in features)
+    values = np.resize([np.nan, 0.0, 1.0], MOST_ROWS)
+    started = time.process_time()
+    scores = version.score(
+        np.repeat(values[:, None], len(features) - texts, axis=1), np.full((MOST_ROWS, texts), "", object)
+    )
+    seconds = time.process_time() - started
+    subject = f"model {version.model.name!r}: the version"
+    if not plausible(version.model.task, scores).all():
+        raise CorruptState(f"{subject} has no answers to {MOST_ROWS:,} vectors at once, or takes too much memory")
+    if seconds > _SCORING_S:
+        raise CorruptState(f"{subject} takes {seconds:.1f} s for {MOST_ROWS:,} vectors, at most {_SCORING_S:g} s")
 
 
 def _write(pipe: IO[bytes], data: bytes) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from itertools import takewhile
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.definition import Field, FieldType, StreamDefinition
 from headrace.engine.events import StreamCodec
+from headrace.engine.events.columns import EventColumns
 from headrace.engine.kernel.partition import Partition, Progress
 
 HORIZON = 10
@@ -57,3 +59,15 @@ def test_ids_are_forgotten_in_the_order_of_their_acceptance(events: list[tuple[s
             for outdated in naive.outdated():
                 del naive.seen[outdated]
         assert partition.seen == naive.seen
+
+
+def test_long_ids_are_remembered_by_a_digest() -> None:
+    partition = Partition(STREAM, Progress(), {}, ())
+    ids = ["a" * 64, "a" * 65, "a" * 60_000 + "1", "a" * 60_000 + "2", "\ud800" * 65]
+    for place, event_id in enumerate(ids):
+        for sent, refused in ((0, 0), (1, 1)):
+            columns = EventColumns(np.array([place]), [event_id], {})
+            assert len(partition.accept(columns, [(0, 2 * place + sent, -1)], [0])) == refused
+    assert len(partition.seen) == len(ids)
+    assert "a" * 64 in partition.seen
+    assert {len(event_id) for event_id in partition.seen} == {64}

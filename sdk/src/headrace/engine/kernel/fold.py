@@ -18,7 +18,7 @@ from headrace.definition import LoopDefinition, ModelDefinition, ViewDefinition
 from headrace.engine.arrays import Ints
 from headrace.engine.kernel.assembly import Assembled, Assembler, RowRead, read_stored
 from headrace.engine.kernel.layout import Layout
-from headrace.engine.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId, Waiting
+from headrace.engine.kernel.partition import Partition, PartitionId, Progress, Reached, RowsId, Waiting, remembered
 from headrace.engine.kernel.preparation import Folding, Folds, texts_of
 from headrace.engine.kernel.rows import Reads, RowSet
 from headrace.engine.kernel.timeline import Timeline
@@ -386,7 +386,7 @@ class Fold:
             partition.progress.ended = False
             partition.progress.emitted = max(partition.progress.emitted, partition.progress.done)
             partition.unsaved.update(
-                zip(waiting.columns.ids[:done], waiting.columns.times[:done].tolist(), strict=True)
+                zip(map(remembered, waiting.columns.ids[:done]), waiting.columns.times[:done].tolist(), strict=True)
             )
             waiting.drop(done)
         if not len(waiting):

@@ -6,6 +6,7 @@ a partition, so work done in the order of keys is also done in the order of posi
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -141,6 +142,17 @@ class Waiting:
         self.made = {model: number - count for model, number in self.made.items()}
 
 
+#: Length of the longest id that is remembered as it is.
+_LONGEST_ID = 64
+
+
+def remembered(event_id: str) -> str:
+    """Return what is remembered of an id, a digest if it is long: the number of ids thus bounds their bytes."""
+    if len(event_id) <= _LONGEST_ID:
+        return event_id
+    return hashlib.blake2b(event_id.encode(errors="surrogatepass"), digest_size=_LONGEST_ID // 2).hexdigest()
+
+
 @dataclass
 class Partition:
     """An owned partition.
@@ -240,7 +252,8 @@ class Partition:
         keys: list[int] = []
         watermarks: list[int] = []
         newest, watermark = self.newest, self.watermark
-        for index, (event_id, time, at) in enumerate(zip(events.ids, events.times.tolist(), published, strict=True)):
+        times = events.times.tolist()
+        for index, (event_id, time, at) in enumerate(zip(map(remembered, events.ids), times, published, strict=True)):
             # Compare with the horizon, not with memory: the moment at which ids are forgotten must not matter.
             if event_id in self.seen and self.seen[event_id] >= newest - self._id_memory:
                 refused.append(Refused(index, None))

@@ -32,6 +32,8 @@ class CallLimits:
         Calls handled at once, including streams and watches; gRPC itself queues further ones.
     pending
         Calls that gRPC queues until they are handled; it refuses all beyond.
+    awaited_s
+        Seconds after which a call ends whose request has not arrived: it takes one of the places for calls.
     streams, watches
         Streams, and watches of the health check, at once; further ones are refused.
     held, held_bytes
@@ -47,6 +49,7 @@ class CallLimits:
 
     calls: int = 1_024
     pending: int = 1_000
+    awaited_s: float = 20.0
     streams: int = 256
     watches: int = 64
     held: int = 1_024
@@ -185,7 +188,7 @@ class Load:
             self._requests -= 1
 
     async def receive(self) -> Callable[[], None]:
-        """Wait until another request may be received; return what to call once it has arrived.
+        """Wait until another request may be received; return the function to call once it has arrived.
 
         Raises
         ------

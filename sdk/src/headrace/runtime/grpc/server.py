@@ -42,6 +42,9 @@ UNREACHABLE = "headrace-unreachable"
 #: How many characters of an error a caller gets.
 _LONGEST = 4_000
 
+#: What a call without a request has in its place.
+_EOF = grpc.aio.EOF  # type: ignore[attr-defined]
+
 _log = structlog.get_logger()
 
 _STATUSES: tuple[tuple[type[errors.HeadraceError], grpc.StatusCode], ...] = (
@@ -98,6 +101,7 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def __init__(self, dependencies: Dependencies, limits: CallLimits) -> None:
         self._dependencies = dependencies
         self._fields = limits.fields
+        self._awaited_s = limits.awaited_s
         self._load = Load(limits)
         self.started = False
 
@@ -107,48 +111,92 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith(("/headrace.", "/inference.")):
-            return handler
+        if handler is None:
+            return None
+        if not handler_call_details.method.startswith(("/headrace.", "/inference.")):
+            return self._of_grpc(handler)
         if not self.started:
             return _refusing(handler, errors.Unavailable(self._dependencies.note() or "the service starts"))
         decode = tolerant(handler.request_deserializer)
         if limit := self._fields.get(handler_call_details.method):
             decode = decoding(decode, limit)
         if handler.response_streaming:
-            inner = handler.stream_stream or handler.unary_stream
-
-            async def streaming(request: Any, context: Any) -> AsyncIterator[Any]:
-                try:
-                    with self._load.streaming():
-                        async for response in inner(self._read(request), context):
-                            yield response
-                except Exception as error:
-                    await _abort(context, error)
-
-            kind = grpc.stream_stream_rpc_method_handler
-            return (kind if handler.request_streaming else grpc.unary_stream_rpc_method_handler)(
-                streaming, decode, handler.response_serializer
-            )
+            return self._streaming(handler, decode)
         single = handler.stream_unary or handler.unary_unary
         try:
             release = None if handler.request_streaming else await self._load.receive()
         except errors.Overloaded as error:
             return _refusing(handler, error)
 
-        async def answering(request: Any, context: Any) -> Any:
+        async def answering(requests: Any, context: Any) -> Any:
             try:
-                if release is not None:
-                    release()
-                message = self._read(request)
-                with self._load.streaming() if handler.request_streaming else self._load.holding(message.ByteSize()):
-                    return await single(message, context)
+                if release is None:
+                    with self._load.streaming():
+                        return await single(self._read(requests), context)
+                return await self._answer(single, context, release)
             except Exception as error:
                 await _abort(context, error)
 
-        wrap = (
-            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        # To gRPC it reads a stream: gRPC would wait for a single request without end.
+        return grpc.stream_unary_rpc_method_handler(answering, decode, handler.response_serializer)
+
+    async def _answer(self, single: Callable[..., Awaitable[Any]], context: Any, release: Callable[[], None]) -> Any:
+        try:
+            request = await self._request(context)
+        finally:
+            release()
+        message = self._read(request)
+        with self._load.holding(message.ByteSize()):
+            return await single(message, context)
+
+    def _streaming(self, handler: Any, decode: Callable[[bytes], Any]) -> Any:
+        """Return a handler that streams its answers, and counts as a stream meanwhile."""
+        inner = handler.stream_stream or handler.unary_stream
+
+        async def streaming(request: Any, context: Any) -> AsyncIterator[Any]:
+            try:
+                with self._load.streaming():
+                    async for response in inner(self._read(request), context):
+                        yield response
+            except Exception as error:
+                await _abort(context, error)
+
+        kind = grpc.stream_stream_rpc_method_handler
+        return (kind if handler.request_streaming else grpc.unary_stream_rpc_method_handler)(
+            streaming, decode, handler.response_serializer
         )
-        return wrap(answering, decode, handler.response_serializer)
+
+    def _of_grpc(self, handler: Any) -> Any:
+        """Return a handler of a service that every server has, health or reflection: its calls take places, too."""
+        if handler.request_streaming:
+            return self._streaming(handler, handler.request_deserializer)
+        inner = handler.unary_stream or handler.unary_unary
+
+        async def answering(_requests: Any, context: Any) -> Any:
+            try:
+                return await inner(self._read(await self._request(context)), context)
+            except Exception as error:
+                await _abort(context, error)
+
+        kind = grpc.stream_stream_rpc_method_handler
+        return (kind if handler.response_streaming else grpc.stream_unary_rpc_method_handler)(
+            answering, tolerant(handler.request_deserializer), handler.response_serializer
+        )
+
+    async def _request(self, context: Any) -> Any:
+        """Wait for the request of a call that has one.
+
+        Raises
+        ------
+        InvalidRequest
+            It does not arrive: the call would keep one of the few places.
+        """
+        try:
+            async with asyncio.timeout(self._awaited_s):
+                request = await context.read()
+        except TimeoutError:
+            raise errors.InvalidRequest("the request", "missing", f"a message within {self._awaited_s:g} s") from None
+        return Malformed() if request is _EOF else request
 
     def _read(self, request: Any) -> Any:
         """Return a request, or the requests of a stream, if they could be decoded.
@@ -187,6 +235,8 @@ async def _abort(context: Any, error: Exception) -> None:
     status, message = status_of(error)
     if status is grpc.StatusCode.INTERNAL:
         _log.exception("call_failed", error=repr(error))
+    # Its frames hold the request, which may be large, while the refusal waits to be sent.
+    error.__traceback__ = None
     # The message may contain what a caller sent, and a transport bounds its length.
     message, trailers = message[:_LONGEST], list(context.trailing_metadata() or ())
     if isinstance(error, errors.Overloaded):

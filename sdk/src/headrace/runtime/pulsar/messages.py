@@ -18,6 +18,9 @@ _log = structlog.get_logger()
 
 _Value = TypeVar("_Value")
 
+#: How far the clocks of a store, which gives out epochs in ms, and of a publisher may be apart, in ms.
+_APART_MS = 24 * 3_600_000
+
 
 @dataclass(frozen=True, slots=True)
 class WrongMessage:
@@ -32,13 +35,28 @@ class WrongMessage:
 def opened(batch: Batch, topic: str, report: Callable[[WrongMessage], None]) -> Iterator[Message]:
     """Yield the messages of a batch, in order; invalid ones are given to `report`."""
     subject = f"a message of {topic.rpartition('/')[2]}"
-    for position, payload, properties in zip(batch.positions, batch.payloads, batch.properties, strict=True):
+    columns = (batch.positions, batch.payloads, batch.properties, batch.published)
+    for position, payload, properties, published in zip(*columns, strict=True):
         try:
             message = Message(position, payload, read_envelope(properties, payload, subject))
+            _check_epoch(subject, message.envelope.epoch, published)
         except Unreadable as error:
             report(WrongMessage(topic, position, payload, error))
         else:
             yield message
+
+
+def _check_epoch(subject: str, epoch: int | None, published: int) -> None:
+    """Refuse an epoch that no store has given out: readers would drop everything of the real owner after it.
+
+    Raises
+    ------
+    Unreadable
+        The epoch is later than the time of publication (µs).
+    """
+    latest = published // 1_000 + _APART_MS
+    if epoch is not None and epoch > latest:
+        raise Unreadable(subject, f"its epoch is {epoch}, and none beyond {latest} was given out when it was published")
 
 
 def decoded(

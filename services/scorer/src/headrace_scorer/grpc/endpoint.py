@@ -23,6 +23,9 @@ from headrace_scorer.versions import Versions
 #: Bytes of requests under way, and fields of one request of the Open Inference Protocol.
 _HELD_BYTES, _INFER_FIELDS = 64 * 2**20, 256
 
+#: Seconds that a call may wait for its request: few calls fit.
+_AWAITED_S = 5.0
+
 _Add = Callable[[grpc.aio.Server], None]
 
 # Generated code has no types.
@@ -51,6 +54,7 @@ def _limits(settings: ScorerSettings) -> CallLimits:
     return CallLimits(
         calls=settings.max_calls,
         pending=settings.max_waiting,
+        awaited_s=_AWAITED_S,
         streams=settings.max_calls // 2,
         watches=settings.max_calls // 4,
         held_bytes=_HELD_BYTES,
