@@ -173,6 +173,25 @@ async def test_a_refusal_that_is_being_sent_holds_no_request() -> None:
     assert held == [False]
 
 
+async def test_calls_without_their_requests_keep_a_quarter_of_the_places() -> None:
+    limits = CallLimits(calls=4, awaited_s=scaled(0.2))
+    async with serving(limits) as (stub, slow), grpc.aio.insecure_channel(slow.address) as channel:
+        slow.go.set()
+        begin = channel.stream_unary("/headrace.v1.ScoringService/Score")
+        calls = [begin() for _ in range(4)]
+        for call in calls:
+            await call.wait_for_connection()
+        codes = asyncio.as_completed([call.code() for call in calls])
+        for _ in range(3):
+            assert await next(codes) is grpc.StatusCode.INVALID_ARGUMENT
+        for _ in range(3):
+            await stub.Score(scoring_pb2.ScoreRequest())
+        (late,) = [call for call in calls if not call.done()]
+        await late.write(b"")
+        await late.done_writing()
+        assert await next(codes) is grpc.StatusCode.OK
+
+
 async def test_a_batch_of_too_many_parts_is_the_callers_mistake() -> None:
     async with serving(CallLimits(fields={BATCH: 3})) as (stub, _):
         requests = [scoring_pb2.ScoreRequest() for _ in range(4)]

@@ -33,7 +33,8 @@ class CallLimits:
     pending
         Calls that gRPC queues until they are handled; it refuses all beyond.
     awaited_s
-        Seconds after which a call ends whose request has not arrived: it takes one of the places for calls.
+        Seconds after which a call ends whose request has not arrived: it takes one of the places for calls. A quarter
+        of them may wait for longer, which is quicker to handle.
     streams, watches
         Streams, and watches of the health check, at once; further ones are refused.
     held, held_bytes

@@ -102,6 +102,8 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._dependencies = dependencies
         self._fields = limits.fields
         self._awaited_s = limits.awaited_s
+        self._awaiting: set[asyncio.Task[Any]] = set()
+        self._most_awaiting = limits.calls // 4
         self._load = Load(limits)
         self.started = False
 
@@ -122,32 +124,67 @@ class _Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             decode = decoding(decode, limit)
         if handler.response_streaming:
             return self._streaming(handler, decode)
-        single = handler.stream_unary or handler.unary_unary
+        if handler.request_streaming:
+            return self._answering_stream(handler, decode)
         try:
-            release = None if handler.request_streaming else await self._load.receive()
+            release = await self._load.receive()
         except errors.Overloaded as error:
             return _refusing(handler, error)
+        task = asyncio.current_task()
+        if task is None or len(self._awaiting) >= self._most_awaiting:
+            return self._awaiting_request(handler, decode, release)
+        return self._answering(handler, decode, release, task)
+
+    def _answering(
+        self, handler: Any, decode: Callable[[bytes], Any], release: Callable[[], None], task: asyncio.Task[Any]
+    ) -> Any:
+        """Return a handler of a single request, for which gRPC waits: without end, so only a quarter of the calls may.
+
+        `task` is that of the call.
+        """
+        self._awaiting.add(task)
+        task.add_done_callback(self._awaiting.discard)
+
+        async def answering(request: Any, context: Any) -> Any:
+            self._awaiting.discard(task)
+            release()
+            return await self._answer(handler.unary_unary, request, context)
+
+        return grpc.unary_unary_rpc_method_handler(answering, decode, handler.response_serializer)
+
+    def _awaiting_request(self, handler: Any, decode: Callable[[bytes], Any], release: Callable[[], None]) -> Any:
+        """Return a handler of a single request that waits for it within bounds: to gRPC it reads a stream."""
+
+        async def answering(_requests: Any, context: Any) -> Any:
+            try:
+                request = await self._request(context)
+            except Exception as error:
+                await _abort(context, error)
+            finally:
+                release()
+            return await self._answer(handler.unary_unary, request, context)
+
+        return grpc.stream_unary_rpc_method_handler(answering, decode, handler.response_serializer)
+
+    def _answering_stream(self, handler: Any, decode: Callable[[bytes], Any]) -> Any:
+        """Return a handler that answers a stream of requests once."""
 
         async def answering(requests: Any, context: Any) -> Any:
             try:
-                if release is None:
-                    with self._load.streaming():
-                        return await single(self._read(requests), context)
-                return await self._answer(single, context, release)
+                with self._load.streaming():
+                    return await handler.stream_unary(self._read(requests), context)
             except Exception as error:
                 await _abort(context, error)
 
-        # To gRPC it reads a stream: gRPC would wait for a single request without end.
         return grpc.stream_unary_rpc_method_handler(answering, decode, handler.response_serializer)
 
-    async def _answer(self, single: Callable[..., Awaitable[Any]], context: Any, release: Callable[[], None]) -> Any:
+    async def _answer(self, single: Callable[..., Awaitable[Any]], request: Any, context: Any) -> Any:
         try:
-            request = await self._request(context)
-        finally:
-            release()
-        message = self._read(request)
-        with self._load.holding(message.ByteSize()):
-            return await single(message, context)
+            message = self._read(request)
+            with self._load.holding(message.ByteSize()):
+                return await single(message, context)
+        except Exception as error:
+            await _abort(context, error)
 
     def _streaming(self, handler: Any, decode: Callable[[bytes], Any]) -> Any:
         """Return a handler that streams its answers, and counts as a stream meanwhile."""
