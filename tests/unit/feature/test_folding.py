@@ -662,6 +662,23 @@ def test_a_partition_rests_only_when_all_of_it_is_out() -> None:
     assert fold.watermark() == IDLE
 
 
+def test_only_a_partition_that_gets_no_events_is_named_as_the_one_waited_for() -> None:
+    now = [0]
+    fold = worker(World(), loop(), clock=lambda: now[0])
+    for partition in (A, B):
+        fold.take_over(partition)
+    feed(fold, B, [], ENDED)
+    feed(fold, A, [(0, Event("a", "0", START, "p", 1.0))])
+    finish(fold)
+    assert fold.held_by() == ""
+    now[0] = 20 * SECOND
+    finish(fold)
+    assert fold.held_by() == str(A)
+    feed(fold, A, [(1, Event("a", "1", START, "p", 1.0))])
+    finish(fold)
+    assert fold.held_by() == ""
+
+
 def waiting_loop() -> LoopDefinition:
     """Return two models on one stream: one waits ten seconds, the other without a limit."""
     definition = loop()

@@ -63,6 +63,15 @@ def test_settings_that_make_nothing_else_keep_everything(changed: Compare) -> No
     assert outcomes(changes) == problems(changes) == {}
 
 
+def test_a_shorter_lateness_tells_what_becomes_late(changed: Compare) -> None:
+    key = 'Asked(Stream, key="shop"'
+    asked, shorter = (key, f'{key}, lateness="2m"'), (key, f'{key}, lateness="10s"')
+    (problem,) = problems(changed(shorter, before=(asked,))).values()
+    assert "came more than 10s behind the newest are late where they are read again" in problem
+    assert "lateness='2m' keeps them" in problem
+    assert problems(changed(asked, before=(shorter,))) == {}
+
+
 def test_a_new_view_is_filled_beside_the_old_one(changed: Compare) -> None:
     changes = changed(MORE)
     assert outcomes(changes) == {"view week": "filled"}

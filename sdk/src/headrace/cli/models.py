@@ -58,7 +58,7 @@ def command(
             if target is not None:
                 description = _with_served(description, target)
             facts = _description(description)
-            lines = _description_lines(description)
+            lines = description_lines(description)
     say(json.dumps(facts) if as_json else "\n".join(lines))
 
 
@@ -114,6 +114,8 @@ def _quality_lines(model: ModelDescription) -> list[str]:
     """Format the metrics as of the question, those of what was served, and a warning if it is worse than its prior."""
     from headrace.engine.quality.warning import MARK, warning_of
 
+    if not model.metrics.get("scored", 1):
+        return ["  nothing has been scored yet"]
     names = sorted(model.metrics, key=lambda name: (name.startswith(_SERVED), name))
     values = {name: f"{value:.6g}" if value == value else "-" for name, value in model.metrics.items()}
     warning = warning_of(model.summary.name, model.metrics)
@@ -131,7 +133,8 @@ def _summary_line(model: ModelSummary) -> str:
     return f"{line}\n  {takeover_text(takeover.answering, takeover.learned, takeover.needed)}"
 
 
-def _description_lines(model: ModelDescription) -> list[str]:
+def description_lines(model: ModelDescription) -> list[str]:
+    """Format a model with its learner, quality and features."""
     lines = [_summary_line(model.summary), "learner", *(f"  {line}" for line in model.learner.splitlines())]
     if model.classes:
         lines += ["classes", *(f"  {name}" for name in model.classes)]

@@ -159,8 +159,8 @@ class _Comparison:
             return Change("stream", name, Outcome.NEW)
         if misfits := conflicts(stream, before.fields):
             return Change("stream", name, Outcome.REFUSED, problem=_sentences(misfits))
-        settings, problems = _stream_settings(before, stream), _other_roles(before, stream)
-        return Change("stream", name, Outcome.KEPT, settings, "; ".join(problems))
+        problems = "; ".join([*_other_roles(before, stream), *_shorter(before, stream)])
+        return Change("stream", name, Outcome.KEPT, _stream_settings(before, stream), problems)
 
     def _view(self, view: ViewDefinition) -> Change:
         before = self._old_views.get(view.name)
@@ -342,6 +342,16 @@ def _other_roles(before: StreamDefinition, stream: StreamDefinition) -> Iterator
         if old != new:
             cure = f'Use a stream of another name: name="{stream.name}_2"'
             yield f"its {role} is {new}, and all that was made of it so far went by {old}. {cure}"
+
+
+def _shorter(before: StreamDefinition, stream: StreamDefinition) -> Iterator[str]:
+    """Say what a shorter lateness costs: the topic has the events, and not what was decided on them."""
+    if stream.lateness < before.lateness:
+        old, new = _span(before.lateness), _span(stream.lateness)
+        yield (
+            f"events that counted although they came more than {new} behind the newest are late where they are read "
+            f"again: for views and examples that are made again, and those that wait now. lateness={old!r} keeps them"
+        )
 
 
 def _without_stream(conflict: SchemaConflict) -> str:

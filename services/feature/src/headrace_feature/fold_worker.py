@@ -44,6 +44,9 @@ _log = structlog.get_logger()
 #: workers, and when there are none, where a poll only detects that one has joined.
 _PRESSED, _PULSE, _ALONE = 0.01, 1.0, 3.0
 
+#: Time (µs) after which a partition without a new event counts as one that gets none.
+_SILENT_US = 10_000_000
+
 
 class FoldWorker:
     """A worker that folds and assembles for the partitions it owns. Not thread-safe: one thread calls it.
@@ -255,7 +258,7 @@ class FoldWorker:
         return self._newest
 
     def held_by(self) -> str:
-        """Return the partition that the events read so far wait for; empty if none waits."""
+        """Return the partition that the events read so far wait for; empty if none waits, or if it gets events."""
         return self._held_by
 
     def statuses(self) -> dict[PartitionId, PartitionStatus]:
@@ -285,7 +288,11 @@ class FoldWorker:
             return ""
         reached = {name: partition.release_watermark for name, partition in partitions.items()}
         reached |= {name: min(other) for name, other in others.items()}
-        return str(min(reached, key=reached.__getitem__))
+        least = min(reached, key=reached.__getitem__)
+        waiting = partitions[least].waiting if least in partitions else None
+        # A partition that gets events is waited for no longer than its lateness.
+        gets_events = waiting is not None and self._clock() - int(waiting.since[-1]) < _SILENT_US
+        return "" if gets_events else str(least)
 
     def _rebuild(self, wrong_rows: Sequence[WrongRow]) -> None:
         """Discard damaged rows, and have their partitions folded again."""
