@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING
 
 from headrace.runtime.arrow import convert_without_pandas
@@ -11,6 +12,7 @@ from headrace.runtime.redis import connection as store_connection
 from headrace.runtime.redis.definitions import DefinitionStore
 from headrace.runtime.redis.status import PERIOD, QUIET, ServiceStatus
 from headrace.runtime.service import App, Endpoint, Program, Service
+from headrace_feature.decoder import warm
 from headrace_feature.lane import Lane
 from headrace_feature.pulsar.feature_lanes import FeatureLanes
 from headrace_feature.settings import FeatureSettings
@@ -40,6 +42,8 @@ class FeatureApp(App):
         from headrace_feature.faust_app import FaustApp, Routine
 
         service = self._service
+        # Beside what follows, which mostly waits.
+        threading.Thread(target=warm, args=(service.loop,), name="warm", daemon=True).start()
         built = await start_when_reachable(service.dependencies, self._build, service.stopping)
         if built is None:
             return

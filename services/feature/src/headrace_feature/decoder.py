@@ -7,6 +7,7 @@ from operator import itemgetter
 
 import structlog
 
+from headrace.definition import LoopDefinition
 from headrace.engine.events import EventColumns, StreamCodec
 from headrace.engine.kernel.partition import Partition, Refused
 from headrace.engine.kernel.trial import Trial
@@ -58,6 +59,13 @@ class Decoded:
         refusals = partition.accept(self.events, positions, [self.published[row] for row in self.valid], now)
         partition.last = self.positions[-1]  # also if the last message is invalid
         return refusals
+
+
+def warm(loop: LoopDefinition) -> None:
+    """Compute with no event of each stream, so that the first events do not wait while compiled code is loaded."""
+    for stream in loop.streams:
+        events, _, _ = StreamCodec(stream).columns([])
+        Trial(loop, stream.name).failures(events)
 
 
 def decode(codec: StreamCodec, trial: Trial, batch: Batch) -> list[Decoded]:
