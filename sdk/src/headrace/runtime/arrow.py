@@ -11,11 +11,10 @@ import pyarrow as pa
 def convert_without_pandas() -> None:
     """Let Arrow convert without pandas, whose import takes half a second of a core and 40 MB of each process.
 
-    Arrow's first conversion imports pandas, if it is installed, to recognise its missing values among other objects.
-    No service has such values but the learner, where a user's learner may: that one does not call this.
+    Arrow's first conversion imports pandas, if it is installed, to recognise its missing values among other objects. If
+    pandas is imported already, Arrow finds it. No service has such values but the learner, where a user's learner may:
+    that one does not call this.
     """
-    if "pandas" in sys.modules:
-        return
     finder = _NoPandas()
     sys.meta_path.insert(0, finder)
     try:
