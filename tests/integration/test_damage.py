@@ -15,7 +15,7 @@ import redis
 
 from headrace import embedded
 from headrace.cli.program import run
-from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.pulsar.log_reader import read_whole
 from headrace.runtime.pulsar.messages import opened
 from headrace.v1.dead_letter_pb2 import DeadLetter
 from headrace.wire.tables import decode_vectors
@@ -96,10 +96,8 @@ def wrong_messages(shop: Shop, size: int) -> set[str]:
     """Return the topics of the dead letters about messages that only headrace writes, once there are `size` of them."""
 
     def read() -> list[str]:
-        reader = LogReader(shop.client, shop.topics.dead_letters)
-        batch = reader.receive(1_000, timeout_ms=300)
-        reader.close()
-        letters = [DeadLetter.FromString(payload) for payload in batch.payloads if payload != b"junk junk"]
+        payloads = [payload for batch in read_whole(shop.client, shop.topics.dead_letters) for payload in batch.payloads]
+        letters = [DeadLetter.FromString(payload) for payload in payloads if payload != b"junk junk"]
         return [letter.topic for letter in letters if letter.event == b"junk junk" and letter.position and letter.value]
 
     return set(until(read, lambda found: len(found) >= size, seconds=60))
@@ -108,11 +106,8 @@ def wrong_messages(shop: Shop, size: int) -> set[str]:
 def answered(shop: Shop) -> set[str]:
     """Return the ids of the vectors on the features topic, and ignore everything else there."""
     topic, model = shop.topics.features("m"), shop.running.definition.model("m")
-    reader = LogReader(shop.client, topic)
-    batch = reader.receive(1_000, timeout_ms=300)
-    reader.close()
-    found = [message.payload for message in opened(batch, topic, lambda _: None) if message.payload]
-    return {id for payload in found for id in decode_vectors(model, payload).ids}
+    messages = [one for batch in read_whole(shop.client, topic) for one in opened(batch, topic, lambda _: None)]
+    return {id for one in messages if one.payload for id in decode_vectors(model, one.payload).ids}
 
 
 def test_a_flipped_bit_of_a_row_is_noticed_and_the_row_is_made_again(shop: Shop) -> None:

@@ -10,7 +10,7 @@ import pulsar
 from headrace import embedded
 from headrace.embedded import Server
 from headrace.errors import Unavailable
-from headrace.runtime.pulsar.log_reader import LogReader
+from headrace.runtime.pulsar.log_reader import read_whole
 from headrace.wire.deduplication import Accepted
 from headrace.wire.tables import decode_vectors
 from headrace.wire.topics import END, Topics
@@ -77,15 +77,15 @@ class Shop:
         model = self.running.definition.model("m")
 
         def read() -> dict[str, float]:
-            reader, accepted, found = LogReader(self.client, self.topics.features("m")), Accepted(), {}
-            batch = reader.receive(1_000, timeout_ms=300)
-            reader.close()
-            for payload, properties in zip(batch.payloads, batch.properties, strict=True):
-                epoch = int(properties["epoch"])
-                if accepted.mark(epoch) and payload:
-                    vectors = decode_vectors(model, payload)
-                    for row in accepted.take(epoch, vectors.positions):
-                        found[vectors.ids[row]] = float(vectors.numbers[row, 0])
+            accepted, found = Accepted(), {}
+            # One read of what is there at once would end where the broker that came back began another ledger.
+            for batch in read_whole(self.client, self.topics.features("m")):
+                for payload, properties in zip(batch.payloads, batch.properties, strict=True):
+                    epoch = int(properties["epoch"])
+                    if accepted.mark(epoch) and payload:
+                        vectors = decode_vectors(model, payload)
+                        for row in accepted.take(epoch, vectors.positions):
+                            found[vectors.ids[row]] = float(vectors.numbers[row, 0])
             return found
 
         # After an outage, the client's next attempt may be as far away as the outage was long.
