@@ -96,7 +96,9 @@ def wrong_messages(shop: Shop, size: int) -> set[str]:
     """Return the topics of the dead letters about messages that only headrace writes, once there are `size` of them."""
 
     def read() -> list[str]:
-        payloads = [payload for batch in read_whole(shop.client, shop.topics.dead_letters) for payload in batch.payloads]
+        payloads = [
+            payload for batch in read_whole(shop.client, shop.topics.dead_letters) for payload in batch.payloads
+        ]
         letters = [DeadLetter.FromString(payload) for payload in payloads if payload != b"junk junk"]
         return [letter.topic for letter in letters if letter.event == b"junk junk" and letter.position and letter.value]
 

@@ -166,12 +166,32 @@ def _versions(recorded: Recorded, times: Evaluation) -> Check:
 def _of_served(recorded: Recorded, by_time: Questions, score_from: int | None) -> dict[str, float]:
     """Return the metrics of what was served, in the order of serving."""
     labels = dict(zip(by_time.ids, by_time.labels, strict=True))
-    served, ruler = recorded.served, Ruler(len(recorded.served.ids))
-    for id, time, score in zip(served.ids, served.times.tolist(), served.scores.tolist(), strict=True):
-        label = labels.get(id)
-        if label is not None and (score_from is None or time >= score_from):
-            ruler.add(score, label)
+    ruler = Ruler(len(recorded.served.ids))
+    for id, score in measured(recorded, score_from):
+        ruler.add(score, labels[id])
     return ruler.metrics()
+
+
+def measured(recorded: Recorded, score_from: int | None) -> Iterator[tuple[str, float]]:
+    """Yield id and score of each answer that was served by a version with no more examples than were known."""
+    served, known = recorded.served, _known(recorded)
+    columns = (served.ids, served.times.tolist(), served.scores.tolist(), served.versions.tolist())
+    for id, time, score, version in zip(*columns, strict=True):
+        if known.get(id, -1) >= version and (score_from is None or time >= score_from):
+            yield id, score
+
+
+def _known(recorded: Recorded) -> dict[str, int]:
+    """Return how many answers precede each question of the log that is answered, by event id."""
+    log, known, answers = recorded.questions, dict[str, int](), 0
+    for index, asks in recorded.steps:
+        if log.labels[index] is None:
+            continue
+        if asks:
+            known[log.ids[index]] = answers
+        else:
+            answers += 1
+    return known
 
 
 def _served_only(metrics: Mapping[str, float | None]) -> dict[str, float | None]:

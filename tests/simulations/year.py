@@ -35,7 +35,7 @@ from headrace_learner.checkpoint import Checkpoints
 from tests.deadline import until
 from tests.oracle.delayed import Questions, evaluate
 from tests.simulations import recorded as topics
-from tests.simulations.beside_river import Comparison, LoopResults, compare
+from tests.simulations.beside_river import Comparison, LoopResults, compare, measured
 from tests.simulations.recorded import Recorded
 
 Say = Callable[[str], None]
@@ -160,10 +160,7 @@ def _lines(watcher: Watcher, say: Say) -> Callable[[Sample], None]:
 
 def _is_joined(metrics: Mapping[str, float | None], recorded: Recorded, model: ModelDefinition) -> bool:
     """Return whether the learner has read all served predictions."""
-    log, since = recorded.questions, model.score_from or 0
-    labels = dict(zip(log.ids, log.labels, strict=True))
-    served = zip(recorded.served.ids, recorded.served.times.tolist(), strict=True)
-    expected: int = sum(time >= since and labels.get(id) is not None for id, time in served)
+    expected = sum(1 for _ in measured(recorded, model.score_from))
     return (metrics.get("served") or 0.0) == float(expected)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from river.linear_model import LogisticRegression
+from river.linear_model import LinearRegression, LogisticRegression
+from river.naive_bayes import GaussianNB
 
 from headrace.definition import ModelDefinition, Task
 from headrace.engine.learning import Learning, ServedQuality
@@ -47,6 +48,11 @@ def predictions(model: ModelDefinition, numbers: list[int], offset: float = 0.0)
     )
 
 
+def answer(label: Any, examples: int = 1) -> served.Answer:
+    """Return the answer of a question before which `examples` were known; those above are served by version 1."""
+    return (label if isinstance(label, str) else float(label), 1.0, examples)
+
+
 def expected(model: ModelDefinition, numbers: list[int]) -> dict[str, float]:
     given_ = predictions(model, numbers)
     labels = [_LABELS[model.task][number] for number in numbers]
@@ -73,7 +79,7 @@ def test_whichever_comes_first_the_metrics_are_those_of_the_pairs(task: Task, se
         if kind == "score":
             found.predict(predictions(model, [number]))
         else:
-            found.answer(f"e{number}", 1_000_000 * number, _LABELS[task][number], 1.0)
+            found.answer(f"e{number}", 1_000_000 * number, answer(_LABELS[task][number]))
         if rng.random() < 0.1:
             found = ServedQuality.load(model, found.dump())
     metrics = found.metrics()
@@ -90,7 +96,7 @@ def test_of_two_predictions_the_first_counts() -> None:
     found.predict(predictions(model, [0, 1]))
     found.predict(predictions(model, [0, 1], offset=100.0))
     for number in (0, 1):
-        found.answer(f"e{number}", 1_000_000 * number, float(number), 1.0)
+        found.answer(f"e{number}", 1_000_000 * number, answer(float(number)))
     assert found.metrics()["served_mae"] == pytest.approx(expected(model, [0, 1])["mae"])
 
 
@@ -137,7 +143,7 @@ def test_answers_of_another_definition_are_not_unserved(predicted_first: bool) -
         found.predict_otherwise(batch.ids, batch.times.tolist())
         found = ServedQuality.load(model, found.dump())
     for number in range(3):
-        found.answer(f"e{number}", 1_000_000 * number, True, 1.0)
+        found.answer(f"e{number}", 1_000_000 * number, answer(True))
     found.predict_otherwise(batch.ids, batch.times.tolist())
     assert (found.metrics()["served"], found.metrics()["unserved"]) == (0.0, 1.0)
 
@@ -168,8 +174,8 @@ def test_answers_at_once_are_those_taken_one_by_one(monkeypatch: pytest.MonkeyPa
     # The first question is answered again, after its first answer was dropped.
     ids, times, labels = ["a", "b", "c", "d", "a"], [1, 2, 3, 4, 1], [1.0, 0.0, 0.0, 0.0, 0.0]
     for id, time, label in zip(ids, times, labels, strict=True):
-        one_by_one.answer(id, time, label, 1.0)
-    at_once.answer_all(ids, times, labels, [1.0] * 5)
+        one_by_one.answer(id, time, answer(label))
+    at_once.answer_all(ids, times, list(map(answer, labels)))
     assert at_once.dump() == one_by_one.dump()
 
 
@@ -195,9 +201,9 @@ def test_dropping_later_drops_the_same_answers(seed: int) -> None:
             else:
                 labels = [float(number % 2) for number in numbers]
                 for id, time, label in zip(batch.ids, batch.times.tolist(), labels, strict=True):
-                    strict.answer(id, time, label, 1.0)
+                    strict.answer(id, time, answer(label))
                     strict = ServedQuality.load(model, strict.dump())  # a dump has dropped what is to drop
-                found.answer_all(batch.ids, batch.times.tolist(), labels, [1.0] * len(labels))
+                found.answer_all(batch.ids, batch.times.tolist(), list(map(answer, labels)))
         assert found.metrics() == strict.metrics()
         assert found.dump() == strict.dump()
 
@@ -214,6 +220,49 @@ def test_answers_to_drop_wait_until_there_are_many(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(served, "_shorten", counted)
     found = ServedQuality(definition("m", Task.BINARY, _ROWS[0]))
     for number in range(1_000):
-        found.answer(f"e{number}", number, True, 1.0)
+        found.answer(f"e{number}", number, answer(True))
     assert passes == []
     assert found.metrics()["unserved"] == 1_000.0
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32))
+@pytest.mark.parametrize("task", list(Task))
+def test_what_a_version_answered_with_hindsight_is_not_measured(task: Task, seed: int) -> None:
+    rng = random.Random(seed)
+    model = definition("m", task, _ROWS[0], publish_examples=rng.randint(3, 20))
+    delays = [rng.randint(0, 30) for _ in range(_COUNT)]
+    # Each question at its number, each answer behind the question that many later; some questions are not asked.
+    unasked = set(rng.sample(range(_COUNT), 5))
+    steps = [(number, 0, Entry(Kind.QUESTION, number)) for number in range(_COUNT) if number not in unasked]
+    steps += [
+        (number + delays[number], 1, Entry(Kind.ANSWER, number, _LABELS[task][number])) for number in range(_COUNT)
+    ]
+    log = [entry for _, _, entry in sorted(steps, key=lambda step: step[:2])]
+    known, answers = dict[int, int](), 0
+    for entry in log:
+        if entry.kind is Kind.QUESTION or entry.number in unasked:
+            known[entry.number] = answers
+        answers += entry.kind is Kind.ANSWER
+    versions = [rng.randint(1, _COUNT) for _ in range(_COUNT)]
+    fair = [number for number in range(_COUNT) if versions[number] <= known[number]]
+
+    estimator = {
+        Task.BINARY: LogisticRegression,
+        Task.MULTICLASS: GaussianNB,
+        Task.REGRESSION: LinearRegression,
+    }[task]()
+    learning = Learning(model, estimator, served=ServedQuality(model))
+    assert learning.served is not None
+    everything = replace(predictions(model, list(range(_COUNT))), versions=np.array(versions, np.int64))
+    early = rng.sample(range(_COUNT), 30)
+    learning.served.predict(everything.take(early))
+    for one in messages(model, _ROWS, log, [rng.randint(1, 60)]):
+        list(learning.read(one))
+    learning.served = ServedQuality.load(model, learning.served.dump())
+    learning.served.predict(everything.take([number for number in range(_COUNT) if number not in early]))
+    metrics = learning.served.metrics()
+    assert (metrics["served"], metrics["hindsight"]) == (len(fair), _COUNT - len(fair))
+    name = "accuracy" if task is Task.MULTICLASS else "mae" if task is Task.REGRESSION else "log_loss"
+    if fair:
+        assert metrics[f"served_{name}"] == pytest.approx(expected(model, fair)[name], rel=1e-9)

@@ -13,7 +13,7 @@ from headrace.engine.learning import WaitingPredictions
 def filled(count: int, max_bytes: int = 2**20) -> WaitingPredictions:
     waiting = WaitingPredictions(3, max_bytes)
     for seq in range(0, 2 * count, 2):
-        waiting.add([seq], [seq + 0.25, seq + 0.5, seq + 0.75])
+        waiting.add([seq], [seq // 2], [seq + 0.25, seq + 0.5, seq + 0.75])
     return waiting
 
 
@@ -25,15 +25,16 @@ def test_many_are_taken_as_one_by_one(count: int) -> None:
         # Places without a question, places beyond the last one, and repeated places.
         seqs = [rng.randrange(-2, 2 * count + 3) for _ in range(size)]
         expected = [single.take(seq) for seq in seqs]
-        values, found = many.take_all(np.array(seqs, np.int64))
-        assert found.tolist() == [row is not None for row in expected]
-        assert values.tolist() == [list(row) for row in expected if row is not None]
+        examples, values, found = many.take_all(np.array(seqs, np.int64))
+        assert found.tolist() == [kept is not None for kept in expected]
+        assert examples.tolist() == [kept.examples for kept in expected if kept is not None]
+        assert values.tolist() == [list(kept.values) for kept in expected if kept is not None]
         assert len(many) == len(single)
         assert many.dump() == single.dump()
 
 
 def test_room_is_made_by_removing_closed_rows_and_dropping_none() -> None:
-    waiting = filled(10, max_bytes=10 * 33)
+    waiting = filled(10, max_bytes=10 * 41)
     assert not waiting.has_room(1)
     waiting.take_all(np.array([0, 4, 6]))
     assert waiting.has_room(3)

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from headrace.runtime.redis.status import ServiceStatus
 
 _DEAD_LETTERS = "dead_letters"
-_WHOLE = ("examples", "scored", "unasked", "dropped", "served", "unserved", "drift_alarms")
+_WHOLE = ("examples", "scored", "unasked", "dropped", "served", "hindsight", "unserved", "drift_alarms")
 #: Shown only if they are not zero.
-_RARE = ("unasked", "dropped")
+_RARE = ("unasked", "dropped", "hindsight")
+#: The names of metrics of what was served begin so.
+SERVED = ("served", "hindsight", "unserved")
 # Above this size, a number is too long to be written out.
 _LARGE = 1e9
 
@@ -153,7 +155,7 @@ def _quality(status: ServiceStatus, model: str) -> list[str]:
     # Before anything has been scored, metrics are only their initial values.
     values = metrics if metrics.get("scored", 1) else {}
     # Metrics as of the question first, then those of what was served.
-    names = sorted(values, key=lambda name: (name.startswith(("served", "unserved")), name))
+    names = sorted(values, key=lambda name: (name.startswith(SERVED), name))
     figures = [_figure(name, values[name]) for name in names if name != MARK and (values[name] or name not in _RARE)]
     return [*figures, *(["worse than its prior"] if values.get(MARK) else [])]
 

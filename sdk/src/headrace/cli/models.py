@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headrace.cli.board import SERVED
 from headrace.cli.output import say
 from headrace.cli.running_target import TIMEOUT_S, Target, find, loop_options
 from headrace.cli.sending import definition_of
@@ -19,9 +20,6 @@ from headrace.cli.sending import definition_of
 if TYPE_CHECKING:
     from headrace.client import ModelDescription, ModelSummary, Takeover
     from headrace.runtime.redis.status import ServiceStatus
-
-#: The names of metrics of what was served begin so.
-_SERVED = ("served", "unserved")
 
 
 @click.command("models")
@@ -81,7 +79,7 @@ def served_metrics(statuses: Iterable[ServiceStatus], model: str) -> dict[str, f
     return {
         name: math.nan if value is None else value
         for name, value in reported.metrics[model].items()
-        if name.startswith(_SERVED)
+        if name.startswith(SERVED)
     }
 
 
@@ -116,7 +114,7 @@ def _quality_lines(model: ModelDescription) -> list[str]:
 
     if not model.metrics.get("scored", 1):
         return ["  nothing has been scored yet"]
-    names = sorted(model.metrics, key=lambda name: (name.startswith(_SERVED), name))
+    names = sorted(model.metrics, key=lambda name: (name.startswith(SERVED), name))
     values = {name: f"{value:.6g}" if value == value else "-" for name, value in model.metrics.items()}
     warning = warning_of(model.summary.name, model.metrics)
     return [*(f"  {name}  {values[name]}" for name in names if name != MARK), *([f"  ! {warning}"] if warning else [])]

@@ -14,7 +14,7 @@ from headrace.definition import LoopDefinition, ModelDefinition
 from headrace.engine.learning import ServedQuality
 from headrace.engine.quality import Quality
 from headrace.runtime.pulsar.log_reader import read_whole
-from headrace.wire.tables import decode_log, decode_predictions
+from headrace.wire.tables import Kind, decode_log, decode_predictions
 from headrace.wire.topics import Topics
 
 _Decoded = TypeVar("_Decoded")
@@ -54,15 +54,19 @@ def read_served(client: pulsar.Client, loop: LoopDefinition, model: ModelDefinit
         quality.predict(predictions)
         ids.update(predictions.ids)
     lags = [np.empty(0)]
-    read = -1
+    read, examples, known = -1, 0, dict[int, int]()
     for entries in _all(client, topics.examples(model.name), lambda data: decode_log(model, data)):
         # Entries that a join resends after a crash keep their sequence numbers.
         new = entries.take(np.flatnonzero(entries.seqs > read).tolist())
         read = max(read, int(entries.seqs[-1]))
+        asked, answered = new.kinds == Kind.QUESTION, new.kinds == Kind.ANSWER
+        before = examples + np.cumsum(answered) - answered
+        examples += int(answered.sum())
+        known.update(zip(new.seqs[asked].tolist(), before[asked].tolist(), strict=True))
         answers = new.answers
-        columns = (answers.times.tolist(), answers.labels, answers.weights.tolist())
-        for id, time, label, weight in zip(answers.ids, *columns, strict=True):
-            quality.answer(id, time, label, weight)
+        columns = (answers.questions.tolist(), answers.times.tolist(), answers.labels, answers.weights.tolist())
+        for id, question, time, label, weight in zip(answers.ids, *columns, strict=True):
+            quality.answer(id, time, (label, weight, known[question]))
         lags.append((answers.label_times - answers.times) / HOUR)
     dead = sum(1 for _ in _all(client, topics.dead_letters, lambda data: data))
     label_lags = np.concatenate(lags)

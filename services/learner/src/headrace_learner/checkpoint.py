@@ -27,8 +27,9 @@ _log = structlog.get_logger()
 
 _NAME = b"headrace-checkpoint-"
 
-#: The number of the format. Format 2 has no length, and does not say which version of headrace reads it.
-FORMAT = 3
+#: The number of the format. Format 2 has no length, and does not say which version of headrace reads it; format 3 does
+#: not tell how many examples were known at a question.
+FORMAT = 4
 
 _MAGIC = b"%s%d %s\n" % (_NAME, FORMAT, version_text(VERSION).encode())
 _LENGTH = 4

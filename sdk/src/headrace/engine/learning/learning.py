@@ -306,7 +306,12 @@ class Learning:
         baselines = baseline.learn_all(entries.labels[answers], entries.weights[answers])
         answers_before = np.searchsorted(answers, questions)
         values = np.column_stack((scores[questions], baselines.priors[answers_before], baselines.lasts[answers_before]))
-        self.waiting.add(array("q", entries.seqs[questions].tobytes()), array("d", values.tobytes()))
+        examples = progress.examples + answers_before
+        self.waiting.add(
+            array("q", entries.seqs[questions].tobytes()),
+            array("q", examples.tobytes()),
+            array("d", values.tobytes()),
+        )
         if self._asked is not None:
             for seq, score in zip(entries.seqs[questions].tolist(), scores[questions].tolist(), strict=True):
                 self._asked(seq, score)
@@ -319,7 +324,7 @@ class Learning:
 
     def _close_questions(self, entries: EntryArrays, rows: Ints) -> None:
         """Score the answers among entries that are no questions, and forget the questions of the others."""
-        values, found = self.waiting.take_all(entries.questions[rows])
+        examples, values, found = self.waiting.take_all(entries.questions[rows])
         answered = entries.kinds[rows] == _ANSWER
         scored = rows[answered & found]
         self._unsettled.extend(
@@ -328,24 +333,35 @@ class Learning:
         for question in entries.questions[rows[answered & ~found]].tolist():
             self._quality.skip(dropped=self.waiting.was_dropped(question))
         if self.served is not None:
-            self._close_served(self.served, entries, rows)
+            # Without its place, a question came before its answer at the latest.
+            known = self.progress.examples + np.cumsum(answered) - answered
+            known[found] = examples
+            self._close_served(self.served, entries, rows, known)
         if len(self._unsettled) >= _SETTLE:
             self._settle()
 
     @staticmethod
-    def _close_served(served: ServedQuality, entries: EntryArrays, rows: Ints) -> None:
-        """Join answers with the predictions that were served for their questions, and forget the other questions."""
+    def _close_served(served: ServedQuality, entries: EntryArrays, rows: Ints, known: Ints) -> None:
+        """Join answers with the predictions that were served for their questions, and forget the other questions.
+
+        Parameters
+        ----------
+        known
+            For each row, how many examples were learned when its question was asked.
+        """
         if not len(rows):
             return
         counts = (entries.kinds[rows] == _ANSWER) & entries.asked[rows]
         ids = list(map(entries.ids.__getitem__, rows.tolist()))
         times, labels, weights = (column[rows].tolist() for column in (entries.times, entries.labels, entries.weights))
+        # Python's collector of garbage stops looking at plain tuples, but not at instances of a class.
+        answers = list(zip(labels, weights, known.tolist(), strict=True))
         # In the order of the log, because an answer may follow a question that was closed under the same id.
         ends = [*(1 + np.flatnonzero(np.diff(counts))).tolist(), len(rows)]
         start = 0
         for end in ends:
             if counts[start]:
-                served.answer_all(ids[start:end], times[start:end], labels[start:end], weights[start:end])
+                served.answer_all(ids[start:end], times[start:end], answers[start:end])
             else:
                 for id, time in zip(ids[start:end], times[start:end], strict=True):
                     served.close(id, time)
@@ -387,7 +403,7 @@ class Learning:
             self._fail(message, end, rows, error)
         if self._step.new_width > self.waiting.width:
             self.waiting.widen(self._step.new_width)
-        self.waiting.add(seqs, values)
+        self.waiting.add(seqs, [self.progress.examples] * len(seqs), values)
         self.progress.next_seq += len(seqs)
         if self._asked is not None:
             for seq, score in zip(seqs, scores, strict=True):
@@ -440,17 +456,19 @@ class Learning:
     def _score(self, message: EntryLists, start: int, end: int) -> None:
         for row in range(start, end):
             question = message.questions[row]
-            values = self.waiting.take(question)
-            label = message.labels[row]
-            if values is not None:
-                scored = self._step.scored(values, label)
-                self._unsettled.add(message.times[row], label, message.weights[row], scored)
+            kept = self.waiting.take(question)
+            label, weight = message.labels[row], message.weights[row]
+            if kept is not None:
+                self._unsettled.add(message.times[row], label, weight, self._step.scored(kept.values, label))
             else:
                 self._quality.skip(dropped=self.waiting.was_dropped(question))
             if self.served is None:
                 continue
             if message.asked[row]:
-                self.served.answer(message.ids[row], message.times[row], label, message.weights[row])
+                # Without its place, a question came before its answer at the latest.
+                examples = kept.examples if kept is not None else self.progress.examples - (end - row)
+                number = label if isinstance(label, str) else float(label)
+                self.served.answer(message.ids[row], message.times[row], (number, weight, examples))
             else:
                 self.served.close(message.ids[row], message.times[row])
         if len(self._unsettled) >= _SETTLE:

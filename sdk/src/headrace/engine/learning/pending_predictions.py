@@ -6,6 +6,7 @@ import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,6 +22,7 @@ class WaitingState(msgspec.Struct):
 
     width: int
     seqs: bytes
+    examples: bytes
     values: bytes
     closed: bytes
     dropped: int
@@ -29,6 +31,13 @@ class WaitingState(msgspec.Struct):
 
 # Made on import: msgspec inspects a type with its first decoder, and two threads that do so at once crash the process.
 _STATE = msgspec.msgpack.Decoder(WaitingState)
+
+
+class Kept(NamedTuple):
+    """What is kept for a question: how many examples were learned when it was asked, and the values."""
+
+    examples: int
+    values: Sequence[float]
 
 
 class WaitingPredictions:
@@ -52,6 +61,7 @@ class WaitingPredictions:
         self.dropped = 0
         self._max_bytes = max_bytes
         self._seqs = array("q")
+        self._examples = array("q")
         self._values = array("d")
         self._closed = bytearray()
         self._closed_count = 0
@@ -71,34 +81,49 @@ class WaitingPredictions:
             self._compact()
         return self._size_of(len(self._seqs) + count) <= self._max_bytes
 
-    def add(self, seqs: Sequence[int], values: Sequence[float]) -> None:
-        """Keep the rows of questions at these places, which follow all kept ones; `values` has them end to end."""
+    def add(self, seqs: Sequence[int], examples: Sequence[int], values: Sequence[float]) -> None:
+        """Keep the rows of questions at these places, which follow all kept ones.
+
+        Parameters
+        ----------
+        examples
+            For each question, how many examples were learned when it was asked.
+        values
+            The values of all rows, end to end.
+        """
         self._seqs.extend(seqs)
+        self._examples.extend(examples)
         self._values.extend(values)
         self._closed.extend(bytes(len(seqs)))
         if self.size > self._max_bytes:
             self._compact()
             self._drop(len(seqs))
 
-    def take(self, seq: int) -> Sequence[float] | None:
+    def take(self, seq: int) -> Kept | None:
         """Remove and return the row of a question; None if there is none."""
         row = bisect_left(self._seqs, seq)
         if row == len(self._seqs) or self._seqs[row] != seq or self._closed[row]:
             return None
         self._closed[row] = 1
         self._closed_count += 1
-        values = self._values[row * self.width : (row + 1) * self.width]
+        taken = Kept(self._examples[row], self._values[row * self.width : (row + 1) * self.width])
         self._compact_if_due()
-        return values
+        return taken
 
-    def take_all(self, seqs: Ints) -> tuple[Floats, Bools]:
-        """Remove the rows of questions; return these rows in order, and which of the questions had one."""
+    def take_all(self, seqs: Ints) -> tuple[Ints, Floats, Bools]:
+        """Remove the rows of questions.
+
+        Returns
+        -------
+        The examples of these rows, in order; their values; and which of the questions had a row.
+        """
         rows, found = self._find(seqs)
+        examples: Ints = np.asarray(self._examples)[rows]
         values: Floats = np.asarray(self._values).reshape(len(self._seqs), self.width)[rows]
         np.frombuffer(self._closed, np.uint8)[rows] = 1
         self._closed_count += len(rows)
         self._compact_if_due()
-        return values, found
+        return examples, values, found
 
     def was_dropped(self, seq: int) -> bool:
         """Return whether a row at this place may have been dropped."""
@@ -115,9 +140,8 @@ class WaitingPredictions:
         """Serialize everything for a checkpoint."""
         self._compact()
         closed = bytes(self._closed)
-        state = WaitingState(
-            self.width, self._seqs.tobytes(), self._values.tobytes(), closed, self.dropped, self._forgotten
-        )
+        columns = (self._seqs.tobytes(), self._examples.tobytes(), self._values.tobytes(), closed)
+        state = WaitingState(self.width, *columns, self.dropped, self._forgotten)
         return msgspec.msgpack.encode(state)
 
     @classmethod
@@ -127,12 +151,13 @@ class WaitingPredictions:
         waiting = cls(state.width, max_bytes)
         waiting.dropped, waiting._forgotten = state.dropped, state.forgotten
         waiting._seqs.frombytes(state.seqs)
+        waiting._examples.frombytes(state.examples)
         waiting._values.frombytes(state.values)
         waiting._closed = bytearray(state.closed)
         return waiting
 
     def _size_of(self, rows: int) -> int:
-        return rows * (8 * self.width + 9)
+        return rows * (8 * self.width + 17)
 
     def _find(self, seqs: Ints) -> tuple[Ints, Bools]:
         """Return the rows of questions, and which of the questions have one that is open."""
@@ -177,6 +202,7 @@ class WaitingPredictions:
     def _keep(self, rows: Bools) -> None:
         values = self._table()[rows]
         self._seqs = array("q", np.array(self._seqs, np.int64)[rows].tobytes())
+        self._examples = array("q", np.array(self._examples, np.int64)[rows].tobytes())
         self._values = array("d", values.tobytes())
         self._closed = bytearray(len(self._seqs))
         self._closed_count = 0

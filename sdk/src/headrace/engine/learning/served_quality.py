@@ -1,4 +1,9 @@
-"""Quality of the answers that were really given: predictions as served, joined with their labels."""
+"""Quality of the answers that were really given: predictions as served, joined with their labels.
+
+In production, a version that answers a question has learned nothing that became known after the question. Where
+history is played faster than it is scored, it may have: even the question's own label. Such an answer tells nothing
+about production, so it is counted as given with hindsight, and not measured.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +44,11 @@ _Value = TypeVar("_Value")
 #: A question: its event id and event time (µs).
 _Key: TypeAlias = tuple[str, int]
 
-#: A prediction: its score, and the class if the task is multiclass.
-_Prediction: TypeAlias = tuple[float, str | None]
+#: A prediction: its score, the class if the task is multiclass, and how many examples its version had learned.
+_Prediction: TypeAlias = tuple[float, str | None, int]
 
-#: An answer: its label and its weight.
-_Answer: TypeAlias = tuple[float | str, float]
+#: An answer: its label, its weight, and how many examples were known when its question was asked.
+Answer: TypeAlias = tuple[float | str, float, int]
 
 
 class ServedState(msgspec.Struct):
@@ -51,9 +56,10 @@ class ServedState(msgspec.Struct):
 
     quality: bytes
     unserved: int
+    hindsight: int
     count: int
-    predictions: list[tuple[str, int, float, str | None]]
-    answers: list[tuple[str, int, float | str, float]]
+    predictions: list[tuple[str, int, float, str | None, int]]
+    answers: list[tuple[str, int, float | str, float, int]]
     positions: dict[str, Position]
     otherwise: list[tuple[str, int]] = []
 
@@ -83,10 +89,10 @@ class ServedQuality:
         self._model = model
         self._quality: Quality = quality_of(model)
         self._predictions: dict[_Key, _Prediction] = {}
-        self._answers: dict[_Key, _Answer] = {}
+        self._answers: dict[_Key, Answer] = {}
         self._otherwise: dict[_Key, None] = {}
-        self._pairs: list[tuple[_Key, _Prediction, _Answer]] = []
-        self._unserved_count = self._count = 0
+        self._pairs: list[tuple[_Key, _Prediction, Answer]] = []
+        self._unserved_count = self._hindsight_count = self._count = 0
         self.positions: dict[str, Position] = {}
         self._max_predictions = max(1, model.waiting_bytes // _BYTES)
 
@@ -94,9 +100,10 @@ class ServedQuality:
         """Take predictions that were served."""
         self._drop_answers()
         labels: Sequence[str | None] = predictions.labels or ([None] * len(predictions))
-        columns = zip(predictions.ids, predictions.times.tolist(), predictions.scores.tolist(), labels, strict=True)
-        for id, time, score, label in columns:
-            key, prediction = (id, time), (score, label)
+        numbers = (column.tolist() for column in (predictions.times, predictions.scores, predictions.versions))
+        times, scores, versions = numbers
+        for id, time, *rest in zip(predictions.ids, times, scores, labels, versions, strict=True):
+            key, prediction = (id, time), tuple(rest)
             if key in self._otherwise:
                 continue
             answer = self._answers.pop(key, None)
@@ -115,9 +122,9 @@ class ServedQuality:
                 self._otherwise.setdefault(key)
         _shorten(self._otherwise, MAX_ANSWERS)
 
-    def answer(self, id: str, time: int, label: bool | float | str, weight: float) -> None:
+    def answer(self, id: str, time: int, answer: Answer) -> None:
         """Take the answer of a question."""
-        key, answer = (id, time), (label if isinstance(label, str) else float(label), weight)
+        key = (id, time)
         if key in self._otherwise:
             del self._otherwise[key]
             return
@@ -128,22 +135,19 @@ class ServedQuality:
             self._pairs.append((key, prediction, answer))
             self._settle(_MANY)
 
-    def answer_all(
-        self, ids: Iterable[str], times: Iterable[int], labels: Sequence[float], weights: Sequence[float]
-    ) -> None:
+    def answer_all(self, ids: Iterable[str], times: Iterable[int], answers: Sequence[Answer]) -> None:
         """Take the answers of questions whose labels are numbers, in order."""
         keys = list(zip(ids, times, strict=True))
-        # Python's collector of garbage stops looking at plain tuples, but not at instances of a class.
-        batch = dict(zip(keys, zip(labels, weights, strict=True), strict=True))
+        batch = dict(zip(keys, answers, strict=True))
         known = (self._otherwise, self._predictions, self._answers)
         if len(batch) == len(keys) and all(batch.keys().isdisjoint(questions.keys()) for questions in known):
             self._answers.update(batch)
             self._drop_answers(_SLACK)
         else:
-            self._join_all(zip(keys, zip(labels, weights, strict=True), strict=True))
+            self._join_all(zip(keys, answers, strict=True))
         self._settle(_MANY)
 
-    def _join_all(self, batch: Iterable[tuple[_Key, _Answer]]) -> None:
+    def _join_all(self, batch: Iterable[tuple[_Key, Answer]]) -> None:
         """Join answers with their predictions, in order."""
         predictions, otherwise, pairs = self._predictions, self._otherwise, self._pairs
         for key, answer in batch:
@@ -156,7 +160,7 @@ class ServedQuality:
             else:
                 pairs.append((key, prediction, answer))
 
-    def _await_prediction(self, key: _Key, answer: _Answer) -> None:
+    def _await_prediction(self, key: _Key, answer: Answer) -> None:
         if key in self._answers:
             # The question's earlier answer is one of those to drop, perhaps.
             self._drop_answers()
@@ -185,14 +189,17 @@ class ServedQuality:
         return self._count + len(self._pairs)
 
     def metrics(self) -> dict[str, float]:
-        """Return the metrics of what was served, named `served_…`; also how many answers had a prediction, or had none.
+        """Return the metrics of what was served, named `served_…`, and what became of the answers.
 
-        An answer that waits for its prediction counts as not served until the prediction comes.
+        `served` of them are measured; `hindsight` had a prediction by a version that knew too much; `unserved` had
+        none. An answer that waits for its prediction counts as not served until the prediction comes.
         """
         metrics = self.quality.metrics()
         unknown = (*_LEARNERS, *_UNKNOWN.get(self._model.task, ()))
         served = {f"served_{name}": value for name, value in metrics.items() if name not in unknown}
-        return {"served": metrics["scored"], "unserved": float(self._unserved_count + len(self._answers)), **served}
+        unserved = float(self._unserved_count + len(self._answers))
+        counts = {"served": metrics["scored"], "hindsight": float(self._hindsight_count), "unserved": unserved}
+        return counts | served
 
     def dump(self) -> bytes:
         """Serialize everything for a checkpoint."""
@@ -200,9 +207,8 @@ class ServedQuality:
         predictions = [key + prediction for key, prediction in self._predictions.items()]
         answers = [key + answer for key, answer in self._answers.items()]
         quality = self.quality.dump()
-        state = ServedState(
-            quality, self._unserved_count, self._count, predictions, answers, self.positions, list(self._otherwise)
-        )
+        counts = (self._unserved_count, self._hindsight_count, self._count)
+        state = ServedState(quality, *counts, predictions, answers, self.positions, list(self._otherwise))
         return msgspec.msgpack.encode(state)
 
     @classmethod
@@ -211,12 +217,12 @@ class ServedQuality:
         state = _STATE.decode(data)
         quality = cls(model)
         quality._quality, quality._unserved_count = restore(model, state.quality), state.unserved
-        quality._count = state.count
+        quality._hindsight_count, quality._count = state.hindsight, state.count
         quality.positions = state.positions
-        for id, time, score, predicted in state.predictions:
-            quality._predictions[id, time] = (score, predicted)
-        for id, time, label, weight in state.answers:
-            quality._answers[id, time] = (label, weight)
+        for id, time, score, predicted, version in state.predictions:
+            quality._predictions[id, time] = (score, predicted, version)
+        for id, time, label, weight, examples in state.answers:
+            quality._answers[id, time] = (label, weight, examples)
         quality._otherwise = dict.fromkeys(state.otherwise)
         return quality
 
@@ -224,19 +230,28 @@ class ServedQuality:
         """Give the pairs to the metrics, once there are at least this many."""
         if len(self._pairs) < minimum:
             return
-        pairs, self._pairs = self._pairs, []
-        self._count += len(pairs)
+        joined, self._pairs = self._pairs, []
+        self._count += len(joined)
+        pairs = [pair for pair in joined if not _had_hindsight(*pair)]
+        self._hindsight_count += len(joined) - len(pairs)
+        if not pairs:
+            return
         text = self._model.task is Task.MULTICLASS
-        labels = [label for _, _, (label, _) in pairs]
+        labels = [label for _, _, (label, _, _) in pairs]
         self._quality.update(
             Outcomes(
                 np.array([time for (_, time), _, _ in pairs], np.int64),
                 [str(label) for label in labels] if text else np.array(labels, np.float64),
-                np.array([score for _, (score, _), _ in pairs], np.float64),
-                [predicted for _, (_, predicted), _ in pairs] if text else (),
-                np.array([weight for _, _, (_, weight) in pairs], np.float64),
+                np.array([score for _, (score, _, _), _ in pairs], np.float64),
+                [predicted for _, (_, predicted, _), _ in pairs] if text else (),
+                np.array([weight for _, _, (_, weight, _) in pairs], np.float64),
             )
         )
+
+
+def _had_hindsight(_: _Key, prediction: _Prediction, answer: Answer) -> bool:
+    version, examples = prediction[2], answer[2]
+    return version > examples
 
 
 def _shorten(waiting: dict[_Key, _Value], limit: int) -> int:
