@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 from structlog.testing import capture_logs
 
 from headrace.engine.quality import NOT_FINITE
 from headrace.wire.position import START, Position
+from headrace.wire.tables import Predictions
 from tests.support.learner_fakes import Servers, learned
 from tests.support.river_alone import river_alone
+
+_NONE = np.zeros((1, 0))
 
 
 def test_metrics_are_computed_at_most_once_a_second() -> None:
@@ -47,3 +51,17 @@ def test_a_model_that_cannot_compute_any_more_is_marked_and_logged_once() -> Non
         report.update(learning, at_once=True)
     assert report.status.metrics[NOT_FINITE] == 1.0
     assert [entry["event"] for entry in logs] == ["model_not_finite"]
+
+
+def test_answers_given_with_hindsight_are_counted_and_nothing_is_measured() -> None:
+    _, report, _ = Servers().parts()
+    learning = learned(5)
+    assert learning.served is not None
+    report.update(learning, at_once=True)
+    assert "served" not in report.status.metrics
+    learning.served.predict(
+        Predictions(["e0"], np.zeros(1, np.int64), [b""], np.array([5]), np.ones(1), None, _NONE, [])
+    )
+    report.update(learning, at_once=True)
+    names = {name for name in report.status.metrics if name.startswith(("served", "hindsight", "unserved"))}
+    assert {name: report.status.metrics[name] for name in names} == {"served": 0.0, "hindsight": 1.0, "unserved": 4.0}

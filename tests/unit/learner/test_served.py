@@ -266,3 +266,5 @@ def test_what_a_version_answered_with_hindsight_is_not_measured(task: Task, seed
     name = "accuracy" if task is Task.MULTICLASS else "mae" if task is Task.REGRESSION else "log_loss"
     if fair:
         assert metrics[f"served_{name}"] == pytest.approx(expected(model, fair)[name], rel=1e-9)
+    else:
+        assert not [name for name in metrics if name.startswith("served_")]

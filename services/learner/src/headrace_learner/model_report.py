@@ -115,6 +115,6 @@ class ModelReport:
 
 
 def _served_metrics(learning: Learning) -> dict[str, float]:
-    """Return the metrics of what was served, once there are any."""
+    """Return the metrics of what was served, once anything was."""
     metrics = learning.served.metrics() if learning.served is not None else {}
-    return metrics if metrics.get("served") else {}
+    return metrics if metrics.get("served") or metrics.get("hindsight") else {}

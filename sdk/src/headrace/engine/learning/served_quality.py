@@ -196,7 +196,9 @@ class ServedQuality:
         """
         metrics = self.quality.metrics()
         unknown = (*_LEARNERS, *_UNKNOWN.get(self._model.task, ()))
-        served = {f"served_{name}": value for name, value in metrics.items() if name not in unknown}
+        # Before anything is measured, metrics are only their initial values.
+        values = metrics if metrics["scored"] else {}
+        served = {f"served_{name}": value for name, value in values.items() if name not in unknown}
         unserved = float(self._unserved_count + len(self._answers))
         counts = {"served": metrics["scored"], "hindsight": float(self._hindsight_count), "unserved": unserved}
         return counts | served
