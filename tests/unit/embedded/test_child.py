@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -49,6 +50,17 @@ def test_its_environment_is_ours_and_more(children: Children) -> None:
     child = children.start("import os; print(os.environ['WORD'], os.environ['PATH'])", environment={"WORD": "x"})
     assert child.join(scaled(10))
     assert child.output() == f"x {os.environ['PATH']}\n"
+
+
+def test_a_wait_for_its_end_does_not_look_again_and_again(children: Children) -> None:
+    child = children.start("import time; time.sleep(1_000)")
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    assert not child.join(0.6)
+    assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before < 5
+    threading.Timer(0.1, child.terminate).start()
+    assert child.join(scaled(10))
+    assert child.exit_code == -signal.SIGTERM
+    assert child.join(0.1)  # it has ended already
 
 
 def test_it_does_not_inherit_that_python_ignores_sigpipe(tmp_path: Path) -> None:
