@@ -64,9 +64,11 @@ def read_served(client: pulsar.Client, loop: LoopDefinition, model: ModelDefinit
         examples += int(answered.sum())
         known.update(zip(new.seqs[asked].tolist(), before[asked].tolist(), strict=True))
         answers = new.answers
-        columns = (answers.questions.tolist(), answers.times.tolist(), answers.labels, answers.weights.tolist())
-        for id, question, time, label, weight in zip(answers.ids, *columns, strict=True):
-            quality.answer(id, time, (label, weight, known[question]))
+        questions = zip(answers.questions.tolist(), before[answered].tolist(), strict=True)
+        learned = (known.pop(question, latest) for question, latest in questions)
+        columns = (answers.times.tolist(), answers.labels, answers.weights.tolist(), learned)
+        for id, time, label, weight, count in zip(answers.ids, *columns, strict=True):
+            quality.answer(id, time, (label, weight, count))
         lags.append((answers.label_times - answers.times) / HOUR)
     dead = sum(1 for _ in _all(client, topics.dead_letters, lambda data: data))
     label_lags = np.concatenate(lags)
