@@ -87,6 +87,18 @@ def problems_of(data: Path) -> Sequence[str]:
     ]
 
 
+def refuse_problems(data: Path) -> None:
+    """Refuse the directory of a loop's state if something is wrong with it.
+
+    Raises
+    ------
+    Unavailable
+        It cannot be read, or its disk is full.
+    """
+    if problems := problems_of(data):
+        raise Unavailable("; ".join(problems))
+
+
 @contextmanager
 def full_disk_named(data: Path) -> Iterator[None]:
     """Name the disk of a loop's state in the error of a write for which it has no room.
@@ -99,9 +111,7 @@ def full_disk_named(data: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        folder = next(folder for folder in (data, *data.parents) if folder.exists())
-        problems = problems_of(folder)
-        # The full disk may be another one, such as that of standard output.
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not problems:
-            raise
-        raise Unavailable("; ".join(problems)) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            refuse_problems(next(folder for folder in (data, *data.parents) if folder.exists()))
+        # Another error, or another full disk, such as that of standard output.
+        raise

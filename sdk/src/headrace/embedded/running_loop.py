@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,8 @@ from headrace.definition import LoopDefinition
 from headrace.embedded.data_directory import (
     UP_LOCK,
     full_disk_named,
-    is_full,
     problems_of,
+    refuse_problems,
     replace_private,
     write_private,
 )
@@ -197,51 +197,50 @@ def run(
     loop_file = Path(loop_file).absolute()
     loop = compiler.load(loop_file).definition
     directory = (Path(data) if data is not None else data_directory(loop.name)).absolute()
-    with full_disk_named(directory):
-        lock = DirectoryLock(directory / UP_LOCK)
-        try:
-            if is_full(directory):
-                raise Unavailable("; ".join(problems_of(directory)))
+    with ExitStack() as ending:
+        with full_disk_named(directory):
+            lock = DirectoryLock(directory / UP_LOCK)
+            ending.callback(lock.release)
+            refuse_problems(directory)
             file = directory / "loop.json"
             _refuse_other_formats(file)
-            with Servers(
-                directory,
-                pulsar=pulsar,
-                redis=redis,
-                pulsar_admin=pulsar_admin,
-                say=report,
-                keeps=lambda: lock.is_there,
-            ) as servers:
-                if not servers.has_partitions:
-                    loop = with_one_partition(loop)
-                settings = ServiceSettings(loop=file, **({"namespace": namespace} if namespace else {}))
-                if servers.admin_url is None and pulsar is None:
-                    SchemaBook(directory).register(loop)
-                _provision(servers.admin_url, loop, settings)
-                # Write it only now: a loop that is refused must not replace the definition of the previous one.
-                write_private(file, compiled_loop.encode(loop))
-                surroundings = Surroundings(
-                    loop.name,
-                    file,
-                    loop_file,
+            servers = ending.enter_context(
+                Servers(
                     directory,
-                    *servers.urls,
-                    admin_url=servers.admin_url,
-                    namespace=settings.namespace,
-                    environment=environment if callable(environment) else lambda instance: environment or {},
+                    pulsar=pulsar,
+                    redis=redis,
+                    pulsar_admin=pulsar_admin,
+                    say=report,
+                    keeps=lambda: lock.is_there,
                 )
-                with Supervisor(surroundings, workers=workers, report=report, repair=servers.repair) as supervisor:
-                    running = RunningLoop(
-                        loop, loop_file, *servers.urls, directory, settings.namespace, servers, supervisor, lock
-                    )
-                    try:
-                        with _publish(running):
-                            yield running
-                    finally:
-                        if not lock.is_there:
-                            supervisor.kill()
-        finally:
-            lock.release()
+            )
+            if not servers.has_partitions:
+                loop = with_one_partition(loop)
+            settings = ServiceSettings(loop=file, **({"namespace": namespace} if namespace else {}))
+            if servers.admin_url is None and pulsar is None:
+                SchemaBook(directory).register(loop)
+            _provision(servers.admin_url, loop, settings)
+            # Write it only now: a loop that is refused must not replace the definition of the previous one.
+            write_private(file, compiled_loop.encode(loop))
+            surroundings = Surroundings(
+                loop.name,
+                file,
+                loop_file,
+                directory,
+                *servers.urls,
+                admin_url=servers.admin_url,
+                namespace=settings.namespace,
+                environment=environment if callable(environment) else lambda instance: environment or {},
+            )
+            supervisor = ending.enter_context(
+                Supervisor(surroundings, workers=workers, report=report, repair=servers.repair)
+            )
+            ending.callback(lambda: None if lock.is_there else supervisor.kill())
+            running = RunningLoop(
+                loop, loop_file, *servers.urls, directory, settings.namespace, servers, supervisor, lock
+            )
+            ending.enter_context(_publish(running))
+        yield running
 
 
 def _provision(admin_url: str | None, loop: LoopDefinition, settings: ServiceSettings) -> None:
