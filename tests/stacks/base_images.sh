@@ -11,7 +11,7 @@ venv=${1:-.venv}
 work=/var/tmp/headrace-bases
 root=$work/debian
 # The mirror that this machine itself uses.
-mirror=$(grep -rhE '^(deb|URIs)' /etc/apt/sources.list /etc/apt/sources.list.d 2> /dev/null | grep -oE 'https?://[^ ]+/debian\b' | head -n 1)
+mirror=$(grep -rshE '^(deb|URIs)' /etc/apt/sources.list /etc/apt/sources.list.d | grep -oE 'https?://[^ ]+/debian\b' | head -n 1 || true)
 export DEBIAN_FRONTEND=noninteractive
 say() { echo "[$(date -u +%T)] $*"; }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from headrace.cli.progress_tables import advice, join_cells, stream_cells, streams_of
-from headrace.runtime.redis.status import JoinStatus, PartitionStatus, ServiceStatus
+from headrace.cli.progress_tables import advice, join_cells, mark_lines, stream_cells, streams_of
+from headrace.runtime.redis.status import JoinStatus, MarkStatus, PartitionStatus, ServiceStatus
 
 HOUR = 3_600_000_000
 
@@ -118,3 +118,14 @@ def test_vectors_without_their_windows_say_what_to_do() -> None:
     status.counters = {"vectors": 1_000, "read_beyond_keep": 200}
     (line,) = advice([status])
     assert line.startswith("200 rows were read further back than they are kept")
+
+
+def test_marks_are_listed_with_their_effect_and_without_one_the_last_alone() -> None:
+    status = feature()
+    status.joins["m"] = join()
+    play = [MarkStatus(until=HOUR * count, sender="play") for count in (1, 2, 4)]
+    status.joins["m"].marks = [play[0], MarkStatus(until=3 * HOUR, sender="anna", expired=2), *play[1:]]
+    assert mark_lines([status]) == [
+        "mark of outcome for m: until 1970-01-01T03:00:00Z by anna: 2 questions expired, 0 absent",
+        "mark of outcome for m: until 1970-01-01T04:00:00Z by play: 0 questions expired, 0 absent",
+    ]

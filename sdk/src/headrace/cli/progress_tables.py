@@ -114,11 +114,15 @@ def join_cells(model: str, join: JoinStatus) -> dict[str, str]:
 
 
 def mark_lines(statuses: Iterable[ServiceStatus]) -> list[str]:
-    """List the latest marks of the streams that provide labels: the sender of each, and what it decided."""
+    """List the latest marks of the streams that provide labels: the sender of each, and what it decided.
+
+    Of those that decided nothing, only the last one is listed: a play sends many.
+    """
     return [
         f"mark of {join.held_by.rpartition('-')[0]} for {model}: {_mark_text(mark)}"
         for model, join in joins_of(statuses).items()
-        for mark in join.marks
+        for place, mark in enumerate(join.marks, 1)
+        if mark.expired or mark.absent or mark.held or mark.withdraws or place == len(join.marks)
     ]
 
 
