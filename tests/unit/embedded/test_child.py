@@ -52,6 +52,17 @@ def test_its_environment_is_ours_and_more(children: Children) -> None:
     assert child.output() == f"x {os.environ['PATH']}\n"
 
 
+def test_it_has_written_words_however_much_came_after_them(children: Children) -> None:
+    child = children.start("print('it is re', end='')")
+    assert child.join(scaled(10))
+    assert not child.wrote("it is ready")
+    with child.log.open("a") as log:
+        log.write("ady\n" + 100_000 * "x")
+    assert child.wrote("it is ready")
+    assert child.wrote("it is ready")
+    assert not child.wrote("it is not")
+
+
 def test_a_wait_for_its_end_does_not_look_again_and_again(children: Children) -> None:
     child = children.start("import time; time.sleep(1_000)")
     before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw

@@ -62,6 +62,7 @@ class Child:
         private_directory(log.parent)
         with open(log, "ab", opener=private_file) as output:
             self._log_start = self._log_position = output.tell()
+            self._searched: dict[str, int | None] = {}
             self._process = _spawner.run(
                 lambda: subprocess.Popen(
                     [sys.executable, "-I", "-S", _LEASH, str(os.getpid()), *command],
@@ -95,6 +96,16 @@ class Child:
         """Return the output since the last call; at most the last `last` bytes of it."""
         text, self._log_position = self._read_log(self._log_position, last)
         return text
+
+    def wrote(self, words: str) -> bool:
+        """Return whether these words are in its output since its start, however much it has written after them."""
+        start = self._searched.get(words, self._log_start)
+        if start is None:
+            return True
+        text, end = self._read_log(start, sys.maxsize)
+        # The words may be half written yet.
+        self._searched[words] = None if words in text else max(start, end - len(words.encode()))
+        return words in text
 
     def _read_log(self, start: int, last: int) -> tuple[str, int]:
         """Return the log from a position on, and the position of its end; empty if the log was removed."""

@@ -217,4 +217,4 @@ class OfficialBroker(ChildServer):
         if loses_its_bookie(child.output()):
             child.stop()
             raise _BookieLost(f"{child.name} does not keep its bookie registered; its log is {child.log}")
-        return _UP in child.output() and Admin(self.admin_url, self._token).healthy()
+        return child.wrote(_UP) and Admin(self.admin_url, self._token).healthy()

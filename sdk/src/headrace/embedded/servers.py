@@ -261,7 +261,7 @@ class Broker(ChildServer):
         return {"RUST_LOG": "warn,pulsar_lite=info,pulsar_lite::broker=warn,pulsar_lite_storage=warn"}
 
     def _ready(self, child: Child, port: int) -> bool:
-        return f"Server listening on {HOST}:{port}" in child.output()
+        return child.wrote(f"Server listening on {HOST}:{port}")
 
 
 class Store(ChildServer):
