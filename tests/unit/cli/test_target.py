@@ -94,9 +94,11 @@ def test_a_loop_of_a_newer_version_is_named_with_what_reads_it(home: Home) -> No
 
 
 def test_one_that_is_still_starting_does_not_run_yet(home: Home) -> None:
-    (home.run("flights") / "up.json").unlink()
-    with pytest.raises(Unavailable):
-        find("flights")
+    data = home.run("flights")
+    (data / "up.json").unlink()
+    for loop in (None, "flights"):
+        with pytest.raises(Unavailable, match=re.escape(f"the loop in {data} is starting: wait until")):
+            find(loop)
 
 
 def test_a_failed_server_is_among_its_problems(home: Home) -> None:

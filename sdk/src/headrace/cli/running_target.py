@@ -168,6 +168,8 @@ def find(
         return Target(_only(matches_in_store, loop, f"on {public_address(redis)}", names, elsewhere=elsewhere), redis)
     running = _local_loops(data)
     matches = [up_file for up_file in running if loop is None or _matches(up_file, loop)]
+    if not matches and (starting := _starting(data)):
+        raise Unavailable(f"the loop in {starting[0].absolute()} is starting: wait until `headrace up` shows its addresses")
     others = [up_file.loop for up_file in running]
     name = _only([up_file.loop for up_file in matches], loop, _place(data), others, elsewhere=elsewhere)
     up = next(up_file for up_file in matches if up_file.loop == name)
@@ -214,10 +216,24 @@ def _only(names: list[str], loop: str | None, place: str, others: Sequence[str],
 
 
 def _local_loops(data: Path | None) -> list[UpFile]:
-    from headrace.embedded.up_file import HOME, read_up_file
+    from headrace.embedded.up_file import read_up_file
 
-    directories = [data] if data else sorted(HOME.glob("*/"))
-    return [up_file for up_file in map(read_up_file, directories) if up_file]
+    return [up_file for up_file in map(read_up_file, _directories(data)) if up_file]
+
+
+def _starting(data: Path | None) -> list[Path]:
+    """Return the data directories of loops that have not written yet where they are reached."""
+    from headrace.embedded.data_directory import UP_LOCK
+    from headrace.embedded.locks import is_held
+    from headrace.embedded.up_file import read_up_file
+
+    return [folder for folder in _directories(data) if is_held(folder / UP_LOCK) and read_up_file(folder) is None]
+
+
+def _directories(data: Path | None) -> list[Path]:
+    from headrace.embedded.up_file import HOME
+
+    return [data] if data else sorted(HOME.glob("*/"))
 
 
 def _loops_in_store(url: str) -> list[str]:
