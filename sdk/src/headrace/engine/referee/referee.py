@@ -99,9 +99,8 @@ class Referee:
         records = []
         while (record := self.advance()) is not None:
             records.append(record)
-        for comparison in list(self.state.comparisons):
-            if self._unmatched(comparison) > self._most_waiting:
-                records.append(self.apply(Leave(comparison.challenger, "its losses, or the champion's, are missing")))
+        behind = [each.challenger for each in self.state.comparisons if self._unmatched(each) > self._most_waiting]
+        records += [self.apply(Leave(each, "its losses, or the champion's, are missing")) for each in behind]
         self._drop_used()
         return records
 
@@ -141,7 +140,7 @@ class Referee:
                 self._begin(candidate)
                 return Kind.JOINED
             case Leave(candidate):
-                self._keep([each for each in self.state.candidates if each != candidate and each in self.state.joined])
+                self._keep([each for each in self.state.joined if each != candidate])
                 return Kind.LEFT
             case Promote(candidate):
                 self._promote(candidate)
@@ -168,9 +167,9 @@ class Referee:
             self._begin_all()
 
     def _keep(self, joined: list[str]) -> None:
-        """Let the other candidates leave."""
+        """Let all other candidates leave."""
         state = self.state
-        state.joined = [each for each in state.joined if each in joined]
+        state.joined = joined
         state.champions = [each for each in state.champions if each in joined]
         state.comparisons = [each for each in state.comparisons if each.challenger in joined]
 
@@ -295,11 +294,11 @@ def replay(records: Iterable[Record], losses: Mapping[str, tuple[Ints, Ints, Flo
         referee.add(candidate, *columns)
     for record in records:
         decision = referee.advance(record.cut)
-        if decision is None and record.command is not None:
-            yield referee.apply(record.command, record.seq)
-        elif decision is not None:
+        if decision is not None:
             yield decision
-        if decision is None and record.command is None or decision is not None and record.command is not None:
+        elif record.command is not None:
+            yield referee.apply(record.command, record.seq)
+        if (decision is None) == (record.command is None):
             return
 
 

@@ -8,9 +8,9 @@ def share(error_rate: float, number: int) -> float:
 
     Notes
     -----
-    The shares of all comparisons add up to the error rate, and what comparisons 1 to n leave is error_rate / (n + 1). By
-    the union bound the probability that any of them ever decides wrongly is at most the error rate, whatever the number
-    of comparisons and however they depend on each other: a comparison's share is fixed when it begins.
+    The shares of all comparisons add up to the error rate; comparisons 1 to n leave error_rate / (n + 1). By the union
+    bound the probability that any of them ever decides wrongly is at most the error rate, however many there are and
+    however they depend on each other: a comparison's share is fixed when it begins.
 
     The number of examples that a decision takes grows with ln(1 / share), about 2 ln n: the hundredth comparison takes
     two to three times the examples of the first one. 6 / (π² n²) has the same tail and gives the first comparison .61
