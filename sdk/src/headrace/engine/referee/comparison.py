@@ -20,9 +20,10 @@ class Pairs(NamedTuple):
     times: Ints
     differences: Floats
 
-    def head(self, size: int) -> Pairs:
-        """Return the first pairs."""
-        return Pairs(*(column[:size] for column in self))
+    def until(self, seq: int) -> Pairs:
+        """Return the pairs up to a seq."""
+        size = int(np.searchsorted(self.seqs, seq, side="right"))
+        return Pairs(self.seqs[:size], self.times[:size], self.differences[:size])
 
 
 class Event(NamedTuple):
@@ -71,12 +72,13 @@ class Comparison(msgspec.Struct):
         sequence = ConfidenceSequence(rule.width, rule.better_by)
         return cls(number, *pair, share, since, since, after, rule.restart, sequence)
 
-    def event(self, pairs: Pairs, *, deciding: bool) -> Event | None:
-        """Return the first event among the next pairs, and change nothing; without `deciding`, only that it is over."""
-        return copy.deepcopy(self).take(pairs, deciding=deciding)
+    def ahead(self, pairs: Pairs, *, deciding: bool) -> tuple[Comparison, Event | None]:
+        """Return a comparison that has followed the next pairs, and the first event among them; change nothing."""
+        ahead = copy.deepcopy(self)
+        return ahead, ahead.take(pairs, deciding=deciding)
 
     def take(self, pairs: Pairs, *, deciding: bool) -> Event | None:
-        """Follow the next pairs, and return the first event among them."""
+        """Follow the next pairs, and return the first event among them; without `deciding`, only that it is over."""
         if not len(pairs.seqs):
             return None
         began = int(pairs.times[0]) if self.began is None else self.began

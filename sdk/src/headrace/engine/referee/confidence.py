@@ -80,11 +80,8 @@ class Capital(msgspec.Struct):
 
     def _mixture(self, path: Floats) -> Floats:
         """Return the weighted sum of the capitals, in units of the largest power of two, added bet after bet."""
-        largest = max(self.exponents)
-        mixture = np.zeros(path.shape[1])
-        for weight, exponent, capitals in zip(WEIGHTS.tolist(), self.exponents, path, strict=True):
-            mixture += math.ldexp(weight, exponent - largest) * capitals
-        return mixture
+        scales = np.ldexp(WEIGHTS, np.array(self.exponents) - max(self.exponents))
+        return np.asarray(np.add.accumulate(path * scales[:, None], axis=0)[-1], np.float64)
 
     def _keep(self, capitals: Floats, examples: int) -> None:
         self.examples += examples

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
-import numpy as np
 
 from headrace.engine.arrays import Floats, Ints
 from headrace.engine.referee.comparison import Comparison, Event, Pairs
@@ -106,14 +105,16 @@ class Referee:
 
     def advance(self, cut: Mapping[str, int] | None = None) -> Record | None:
         """Compare up to the first event, and return its record; at most up to a cut."""
-        deciding = not self.state.pinned
-        pairs = [self._pairs(comparison, cut) for comparison in self.state.comparisons]
-        events = [each.event(some, deciding=deciding) for each, some in zip(self.state.comparisons, pairs, strict=True)]
-        first = min((event for event in events if event is not None), default=None)
-        for comparison, some in zip(self.state.comparisons, pairs, strict=True):
-            size = len(some.seqs) if first is None else int(np.searchsorted(some.seqs, first.seq, side="right"))
-            comparison.take(some.head(size), deciding=deciding)
-        return None if first is None else self._decided(first)
+        state, deciding = self.state, not self.state.pinned
+        pairs = [self._pairs(comparison, cut) for comparison in state.comparisons]
+        looks = [each.ahead(some, deciding=deciding) for each, some in zip(state.comparisons, pairs, strict=True)]
+        first = min((event for _, event in looks if event is not None), default=None)
+        if first is None:
+            state.comparisons = [ahead for ahead, _ in looks]
+            return None
+        for comparison, some in zip(state.comparisons, pairs, strict=True):
+            comparison.take(some.until(first.seq), deciding=deciding)
+        return self._decided(first)
 
     def apply(self, command: Command, seq: int | None = None) -> Record:
         """Let a command take effect behind the last example of which any loss has been read, or where it once did.
