@@ -96,7 +96,7 @@ def refereed(rule: Rule, game: Game) -> list[Decision]:
     referee.add("champion", seqs, seqs, game.champion)
     referee.add("challenger", seqs, seqs, game.challenger)
     return [
-        Decision(1 if record.evidence.champion == "champion" else -1, record.evidence.since, record.seq)
+        Decision(1 if record.evidence.champion == "champion" else -1, record.evidence.since, record.evidence.seq)
         for record in referee.decide()
         if record.evidence is not None and record.kind is not Kind.RESTARTED
     ]
@@ -186,7 +186,7 @@ def wrong_decisions(
         for run in range(runs):
             game = play(means, 0.6, np.random.default_rng((run, examples)))
             counts += is_wrong(judge(rule, game), means), is_wrong(fixed_sample(rule, game), means)
-        yield Wrong(name, *(counts / runs).tolist(), limit)
+        yield Wrong(name, counts[0] / runs, counts[1] / runs, limit)
 
 
 def power(error_rate: float, spread: float, *, runs: int = POWER_RUNS, judge: Judge = refereed) -> Power:

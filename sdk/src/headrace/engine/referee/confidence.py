@@ -40,7 +40,7 @@ from headrace.engine.quality.arithmetic import total
 
 #: Bets, as shares of the largest one that cannot lose everything: one is within √2 of the best for each ratio of
 #: difference and variance, from a tenth of the range down to less than a thousandth of it.
-BETS: Floats = 0.9 * 0.5 ** np.arange(12)
+BETS: Floats = np.array([0.9 * 0.5**k for k in range(12)])
 #: Their weights in the mixture, falling like 1 / k: large bets decide first, where few examples suffice.
 WEIGHTS: Floats = np.array([1.0 / k for k in range(1, 13)]) / math.fsum(1.0 / k for k in range(1, 13))
 
@@ -100,7 +100,7 @@ class Capital(msgspec.Struct):
             for weight, mantissa, exponent in zip(WEIGHTS.tolist(), self.mantissas, self.exponents, strict=True)
         ]
         # The sum of all bets refutes what one of them refutes; it is convex, so Newton's steps never go too far.
-        end = max(log / slope for log, slope in zip(logs, slopes, strict=True))
+        end: float = max(log / slope for log, slope in zip(logs, slopes, strict=True))
         for _ in range(_STEPS):
             terms = [math.exp(log - slope * end) for log, slope in zip(logs, slopes, strict=True)]
             excess = math.log(math.fsum(terms))
