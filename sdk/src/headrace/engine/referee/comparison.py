@@ -12,6 +12,9 @@ from headrace.engine.arrays import Floats, Ints
 from headrace.engine.referee.confidence import ConfidenceSequence
 from headrace.engine.referee.records import Evidence, Rule
 
+# Number of pairs that are followed at once on the way to an event.
+_PIECE = 2_048
+
 
 class Pairs(NamedTuple):
     """Examples that two candidates have both answered, in order, and the champion's losses less the challenger's."""
@@ -73,9 +76,13 @@ class Comparison(msgspec.Struct):
         return cls(number, *pair, share, since, since, after, rule.restart, sequence)
 
     def ahead(self, pairs: Pairs, *, deciding: bool) -> tuple[Comparison, Event | None]:
-        """Return a comparison that has followed the next pairs, and the first event among them; change nothing."""
-        ahead = copy.deepcopy(self)
-        return ahead, ahead.take(pairs, deciding=deciding)
+        """Return what follows the next pairs up to the first event, and the event; change nothing."""
+        ahead, event = copy.deepcopy(self), None
+        for start in range(0, len(pairs.seqs), _PIECE):
+            piece = Pairs(*(column[start : start + _PIECE] for column in pairs))
+            if (event := ahead.take(piece, deciding=deciding)) is not None:
+                break
+        return ahead, event
 
     def take(self, pairs: Pairs, *, deciding: bool) -> Event | None:
         """Follow the next pairs, and return the first event among them; without `deciding`, only that it is over."""

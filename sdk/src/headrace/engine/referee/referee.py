@@ -104,7 +104,7 @@ class Referee:
         return records
 
     def advance(self, cut: Mapping[str, int] | None = None) -> Record | None:
-        """Compare up to the first event, and return its record; at most up to a cut."""
+        """Compare up to the first event, and return its record; with a cut, compare up to the cut and no further."""
         state, deciding = self.state, not self.state.pinned
         pairs = [self._pairs(comparison, cut) for comparison in state.comparisons]
         looks = [each.ahead(some, deciding=deciding) for each, some in zip(state.comparisons, pairs, strict=True)]
@@ -113,7 +113,7 @@ class Referee:
             state.comparisons = [ahead for ahead, _ in looks]
             return None
         for comparison, some in zip(state.comparisons, pairs, strict=True):
-            comparison.take(some.until(first.seq), deciding=deciding)
+            comparison.take(some.until(first.seq) if cut is None else some, deciding=deciding)
         return self._decided(first)
 
     def apply(self, command: Command, seq: int | None = None) -> Record:
