@@ -147,8 +147,8 @@ class Wrong(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """The referee keeps to its error rate, and the fixed-sample test is far above it."""
-        return self.referee <= self.limit and (self.fixed > 3.0 * self.limit or self.name == _EQUAL)
+        """The referee keeps to its error rate, and the fixed-sample test does not."""
+        return self.referee <= self.limit < self.fixed
 
 
 class Power(NamedTuple):
@@ -166,9 +166,6 @@ class Power(NamedTuple):
         return self.referee >= POWER
 
 
-_EQUAL = "0"
-
-
 def wrong_decisions(
     error_rate: float, *, runs: int = RUNS, examples: int = EXAMPLES, judge: Judge = refereed
 ) -> Iterator[Wrong]:
@@ -180,7 +177,7 @@ def wrong_decisions(
         ("better_by", boundary, whole),
         ("better_by, 10 comparisons", boundary, tenth),
         ("changes sign", alternating(examples), whole),
-        (_EQUAL, np.zeros(examples), whole),
+        ("0", np.zeros(examples), whole),
     ):
         counts = np.zeros(2)
         for run in range(runs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,13 +39,18 @@ def test_losses_are_within_their_range(loss: Loss) -> None:
     ]
 
 
-def test_values_that_no_rule_can_have() -> None:
-    for wrong in ({"epsilon": 0.0}, {"epsilon": 0.5}, {"limit": 0.0}, {"limit": math.inf}):
-        with pytest.raises(ValueError, match="must"):
-            Metric(**wrong)
-    for wrong in ({"error_rate": 0.0}, {"error_rate": 1.0}, {"better_by": -0.1}, {"better_by": 3.0}, {"after": -1}):
-        with pytest.raises(ValueError, match="must"):
-            Rule(**wrong)  # type: ignore[arg-type]
+@pytest.mark.parametrize("wrong", [{"epsilon": 0.0}, {"epsilon": 0.5}, {"limit": 0.0}, {"limit": math.inf}])
+def test_metrics_that_cannot_be(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="must"):
+        Metric(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"error_rate": 0.0}, {"error_rate": 1.0}, {"better_by": -0.1}, {"better_by": 3.0}, {"after": -1}]
+)
+def test_rules_that_cannot_be(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="must"):
+        Rule(**wrong)
 
 
 def test_all_shares_together_are_the_error_rate() -> None:

@@ -25,8 +25,11 @@ class Pairs(NamedTuple):
 
     def until(self, seq: int) -> Pairs:
         """Return the pairs up to a seq."""
-        size = int(np.searchsorted(self.seqs, seq, side="right"))
-        return Pairs(self.seqs[:size], self.times[:size], self.differences[:size])
+        return self.rows(0, int(np.searchsorted(self.seqs, seq, side="right")))
+
+    def rows(self, start: int, stop: int) -> Pairs:
+        """Return some of the pairs."""
+        return Pairs(self.seqs[start:stop], self.times[start:stop], self.differences[start:stop])
 
 
 class Event(NamedTuple):
@@ -79,8 +82,7 @@ class Comparison(msgspec.Struct):
         """Return what follows the next pairs up to the first event, and the event; change nothing."""
         ahead, event = copy.deepcopy(self), None
         for start in range(0, len(pairs.seqs), _PIECE):
-            piece = Pairs(*(column[start : start + _PIECE] for column in pairs))
-            if (event := ahead.take(piece, deciding=deciding)) is not None:
+            if (event := ahead.take(pairs.rows(start, start + _PIECE), deciding=deciding)) is not None:
                 break
         return ahead, event
 

@@ -63,9 +63,10 @@ class Capital(msgspec.Struct):
         """Follow the next values, and return after which of them the mixture is at least `target`."""
         reached = np.zeros(len(values), np.bool_)
         for chunk in self._chunks(len(values)):
-            factors = 1.0 + np.multiply.outer(BETS, values[chunk])
+            factors = np.multiply.outer(BETS, values[chunk])
+            factors += 1.0
             factors[:, 0] *= self.mantissas
-            path = np.multiply.accumulate(factors, axis=1)
+            path = np.multiply.accumulate(factors, axis=1, out=factors)
             reached[chunk] = self._mixture(path) >= math.ldexp(target, min(-max(self.exponents), _FAR))
             self._keep(path[:, -1], chunk.stop - chunk.start)
         return reached
