@@ -137,10 +137,29 @@ def test_a_restart_does_not_let_an_old_lead_hide_a_loss() -> None:
 
 
 def test_losses_beyond_the_declared_range_count_as_its_end() -> None:
-    losses = columns((100, 0.5))
-    wild = (losses[0], losses[1], np.where(np.arange(100) % 2, math.nan, -5.0))
-    tame = (losses[0], losses[1], np.where(np.arange(100) % 2, 1.0, 0.0))
-    assert decided({A: losses, B: wild}) == decided({A: losses, B: tame})
+    seqs, times, losses = columns((300, 0.5))
+    odd = seqs % 2 == 1
+    bad, worst = (np.where(odd, value, losses) for value in (math.nan, 1.0))
+    good, best = (np.where(odd, value, losses) for value in (-5.0, 0.0))
+    wild = decided({A: (seqs, times, bad), B: (seqs, times, good)})
+    assert kinds(wild)[2] == "promoted"
+    assert wild == decided({A: (seqs, times, worst), B: (seqs, times, best)})
+
+
+def test_new_comparisons_begin_where_all_losses_are_still_there() -> None:
+    losses = {A: columns((400, 0.5)), B: columns((400, 0.2), seed=1), C: columns((400, 0.5), seed=2)}
+    referee, records = started(B, C)
+    for candidate, last in ((A, 400), (C, 300), (B, 400)):
+        referee.add(candidate, *cut(losses[candidate], 0, last))
+        records += referee.decide()
+    referee.add(C, *cut(losses[C], 300, 400))
+    records += referee.decide()
+    promotion = records[3]
+    assert promotion.evidence is not None
+    assert promotion.evidence.seq < promotion.seq == 299
+    examples = [each.sequence.examples for each in referee.state.comparisons if each.challenger == C]
+    assert examples == [100]
+    assert list(replay(records, losses)) == records
 
 
 def test_a_changed_rule_begins_all_comparisons_again() -> None:
@@ -326,10 +345,10 @@ def test_a_changed_loss_or_record_is_found() -> None:
 
 
 def test_losses_that_come_twice_count_once() -> None:
-    losses = {A: columns((300, 0.5)), B: columns((300, 0.45), seed=1)}
+    losses = {A: columns((300, 0.5)), B: columns((300, 0.5), seed=1)}
     referee, records = started(B)
     for first in range(0, 300, 50):
         for candidate in (A, B):
             referee.add(candidate, *cut(losses[candidate], max(0, first - 100), first + 50))
-        records += referee.decide()
-    assert records == decided(losses)
+    assert records + referee.decide() == decided(losses)
+    assert referee.state.comparisons[0].sequence.examples == 300
