@@ -140,7 +140,7 @@ def test_losses_beyond_the_declared_range_count_as_its_end() -> None:
     seqs, times, losses = columns((300, 0.5))
     odd = seqs % 2 == 1
     bad, worst = (np.where(odd, value, losses) for value in (math.nan, 1.0))
-    good, best = (np.where(odd, value, losses) for value in (-5.0, 0.0))
+    good, best = (np.where(odd, losses, value) for value in (-5.0, 0.0))
     wild = decided({A: (seqs, times, bad), B: (seqs, times, good)})
     assert kinds(wild)[2] == "promoted"
     assert wild == decided({A: (seqs, times, worst), B: (seqs, times, best)})
