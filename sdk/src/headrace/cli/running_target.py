@@ -169,7 +169,9 @@ def find(
     running = _local_loops(data)
     matches = [up_file for up_file in running if loop is None or _matches(up_file, loop)]
     if not matches and (starting := _starting(data)):
-        raise Unavailable(f"the loop in {starting[0].absolute()} is starting: wait until `headrace up` shows its addresses")
+        raise Unavailable(
+            f"the loop in {starting[0].absolute()} is starting: wait until `headrace up` shows its addresses"
+        )
     others = [up_file.loop for up_file in running]
     name = _only([up_file.loop for up_file in matches], loop, _place(data), others, elsewhere=elsewhere)
     up = next(up_file for up_file in matches if up_file.loop == name)
