@@ -50,7 +50,7 @@ def command(
     text = click.get_text_stream("stdin").read() if event == "-" else event
     try:
         json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise click.BadParameter(f"no JSON: {error}", param_hint="--event") from error
     from headrace.client import ScoringClient
 

@@ -27,7 +27,7 @@ def fields_of(settings: Sequence[str]) -> Fields:
             raise click.UsageError(f"--set {setting}: expected FIELD=VALUE")
         try:
             fields[name] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             fields[name] = text
     return fields
 
