@@ -169,6 +169,48 @@ def test_what_is_out_of_order_is_to_be_sorted(capsys: pytest.CaptureFixture[str]
     assert loop.streams[0].lateness == timedelta(minutes=7) // timedelta(microseconds=1)
 
 
+def trips(gaps: int, gap: str = "") -> list[dict[str, object]]:
+    """Rows of which some have no start."""
+    times = [{"pickup": row["time"], "dropoff": row["time"] + timedelta(minutes=3)} for row in rows()]  # type: ignore[operator]
+    table = [time | {"fare": row["level"]} for time, row in zip(times, rows(), strict=True)]
+    return [row | {"pickup": gap} if 20 <= number < 20 + gaps else row for number, row in enumerate(table)]
+
+
+@pytest.mark.parametrize(("gaps", "time"), [(0, "pickup"), (1, "pickup"), (2, "pickup"), (20, "dropoff")])
+def test_a_few_gaps_do_not_change_which_column_is_the_time(gaps: int, time: str) -> None:
+    Path("trips.csv").write_text(csv_of(trips(gaps)))
+    assert run(["init", "trips.csv"]) == 0
+    assert load(Path("trips.py")).definition.streams[0].time == time
+
+
+@pytest.mark.parametrize(("gaps", "gap"), [(2, ""), (2, "NA"), (50, "")])
+def test_rows_without_a_time_are_counted_and_refused(gaps: int, gap: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("trips.csv").write_text(csv_of([{"pickup": row["pickup"], "fare": row["fare"]} for row in trips(gaps, gap)]))
+    assert run(["init", "trips.csv"]) == 0
+    note = f"{gaps} of 200 rows have no pickup: refused, each with its reason, when sent"
+    assert f"note: {note}\n" in capsys.readouterr().out
+    assert f"# {note}.\n" in Path("trips.py").read_text()
+    [part] = read("trips.csv", load(Path("trips.py")).definition.streams[0])
+    assert len(part.faults) == gaps
+
+
+@pytest.mark.parametrize("unit", [None, "s"])
+def test_the_printed_commands_allow_for_rows_without_a_time(
+    unit: str | None, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    table = [
+        {"time": f"{row['time'].timestamp():.0f}" if unit else row["time"], "level": row["level"]}  # type: ignore[attr-defined]
+        for row in rows(1_000)
+    ]
+    gap: dict[str, object] = {"time": "NA", "level": 1}
+    Path("t.csv").write_text(csv_of([*table[500:], gap, *table[:500], gap]))
+    assert run(["init", "t.csv"]) == 0
+    sort, *_, score = (shlex.split(line) for line in capsys.readouterr().out.splitlines()[-4:])
+    assert "time" in json.loads(score[-1])
+    subprocess.run([sys.executable, *sort[1:]], check=True)
+    assert (tmp_path / "sorted.csv").read_text() == csv_of([*table, gap, gap])
+
+
 @pytest.mark.parametrize(
     ("content", "code", "said"),
     [
