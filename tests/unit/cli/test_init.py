@@ -154,6 +154,21 @@ def test_a_sum_is_found_beside_missing_values_and_cents() -> None:
     assert [feature.name for feature in loop.models[0].features if "=" not in feature.name] == ["km"]
 
 
+@pytest.mark.parametrize(
+    ("values", "condition"),
+    [
+        ([0.5 * number for number in range(200)], "> 49.5 is true for 50"),
+        ([0] * 190 + list(range(1, 5_000_001, 500_000)), "> 0 is true for 5"),
+        ([940] * 150 + list(range(50)), "> 49 is true for 75"),
+        ([1_234_567] * 100 + [2_000_000 + number for number in range(100)], "> 1234567 is true for 50"),
+    ],
+)
+def test_the_suggested_condition_splits_the_rows(values: list[float], condition: str) -> None:
+    table = [{"time": row["time"], "cost": value} for row, value in zip(rows(), values, strict=True)]
+    init("costs.csv", csv_of(table))
+    assert f"# value=Costs.cost {condition} % of the rows looked at.\n" in Path("costs.py").read_text()
+
+
 def test_json_lines_and_parquet_are_tables_too() -> None:
     table = [row | {"time": row["time"].isoformat()} for row in rows()]  # type: ignore[attr-defined]
     loop = init("readings.jsonl", "".join(json.dumps(row) + "\n" for row in table))

@@ -150,10 +150,14 @@ class LoopFile:
 
     def _scale(self) -> int:
         """Return the power of ten by which to divide the label, so that its values are near 1."""
-        place = self._roles.label.place
-        numbers = [number for cells in self._table.sample if (number := _number(cells[place])) is not None]
+        numbers = self._numbers()
         spread = max(pstdev(numbers), abs(sum(numbers) / len(numbers)) / 10, 1.0)
         return int(10 ** round(math.log10(spread)))
+
+    def _numbers(self) -> list[float]:
+        """Return the label's numbers in the rows that were looked at."""
+        place = self._roles.label.place
+        return [number for cells in self._table.sample if (number := _number(cells[place])) is not None]
 
     def _label(self) -> str:
         roles = self._roles
@@ -162,7 +166,9 @@ class LoopFile:
             lines += [
                 "# A number, divided so that it is near 1, which suits the learner. A condition asks for a probability:"
             ]
-            lines += [f"# value={self.stream}.{roles.label.name} > {_quantile(roles.label):g}"]
+            threshold, share = _split(self._numbers())
+            condition = f"value={self.stream}.{roles.label.name} > {repr(threshold).removesuffix('.0')}"
+            lines += [f"# {condition} is true for {100 * share:.3g} % of the rows looked at."]
         if roles.known_at:
             lines += [f"# Known at {roles.known_at.name}, as the same row says? Until then no model learns it."]
             option, wait = f', known_at="{roles.known_at.name}"', _round_up(2 * roles.wait)
@@ -296,9 +302,18 @@ def _number(cell: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _quantile(label: Column) -> float:
-    """Return a threshold in the upper half of a label."""
-    return float(f"{label.low + 0.75 * (label.high - label.low):.2g}")
+def _split(numbers: Sequence[float]) -> tuple[float, float]:
+    """Return one of the numbers, such that as near to half of them as possible are above it, and the share above it.
+
+    Examples
+    --------
+    >>> _split([3.0, 1.0, 4.0, 2.0]), _split([0.0, 0.0, 0.0, 5.0]), _split([0.0, 8.0, 9.0, 9.0, 9.0])
+    ((2.0, 0.5), (0.0, 0.25), (8.0, 0.6))
+    """
+    count = len(numbers)
+    above = {number: count - place for place, number in enumerate(sorted(numbers), 1)}
+    threshold = min(above, key=lambda number: abs(above[number] - count / 2))
+    return threshold, above[threshold] / count
 
 
 def _list_text(texts: Sequence[str]) -> str:
