@@ -346,12 +346,41 @@ def test_a_repeated_header_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1 of 201 values of 'time' is no time: 'time' in line 122" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
-def test_a_column_that_numbers_the_rows_is_left_out(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    table = [{"index": number} | row for number, row in enumerate(rows())]
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "said"), [("", "the first column has no name in the header, and"), ("Unnamed: 0", "'Unnamed: 0'")]
+)
+def test_a_column_that_numbers_the_rows_is_left_out(
+    name: str, said: str, first: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = [{"index": number} | row for number, row in enumerate(rows(), first)]
     loop = init("t.csv", csv_of(table, f"{name},time,sensor,level,state,fault"))
     assert [field.name for field in loop.streams[0].given] == ["time", "sensor", "level", "state", "fault"]
-    assert f"note: {name or 'column 1'!r} is left out: it only numbers the rows\n" in capsys.readouterr().out
+    assert f"note: {said} is left out: it only numbers the rows\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (",time,sensor,level,state,fault", "the first column has no name in the header, and"),
+        ("index,time,sensor, ,state,fault", "column 4 has no name in the header, and"),
+        ("index,time,sensor,state,state,fault", "'state'"),
+        ("_,time,sensor,level,state,fault", "'_'"),
+    ],
+)
+def test_a_column_without_a_name_of_its_own_is_left_out(
+    header: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init("t.csv", csv_of([{"index": 7} | row for row in rows()], header))
+    assert f"note: {said} is left out: a field needs a name of its own\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("label", ["Water flow [l/s]", "Water_flow_l_s"])
+@pytest.mark.parametrize("time", ["Read at", "Read_at"])
+def test_columns_may_be_named_as_in_the_header(label: str, time: str) -> None:
+    table = csv_of(rows(), "Read at,sensor,Water flow [l/s],state,fault")
+    loop = init("water.csv", table, "--label", label, "--time", time)
+    assert (loop.models[0].name, loop.streams[0].time) == ("water_water_flow_l_s", "Read_at")
 
 
 @pytest.mark.parametrize(

@@ -393,8 +393,7 @@ def notes_of(table: Table, roles: Roles) -> list[str]:
     without_time = f"{time.missing:,} of {first}{time.rows:,} {have} no {time.name}"
     return [
         *([f"{without_time}: refused, each with its reason, when sent"] if time.missing else []),
-        *(f"{name!r} is left out: a field needs a name of its own" for name in table.unnamed),
-        *(f"{name!r} is left out: it only numbers the rows" for name in table.indexes),
+        *table.left_out,
         *(f"{column.name} is a text: {column.odd}" for column in table.columns if column.odd),
     ]
 

@@ -100,8 +100,9 @@ def roles_of(table: Table, *, time: str | None = None, label: str | None = None)
 
 
 def _find(table: Table, name: str) -> Column:
+    """Return the column that the user has named as in the header, or as its field."""
     for column in table.columns:
-        if column.name == name:
+        if name in (column.name, table.names[column.place]):
             return column
     names = ", ".join(column.name for column in table.columns)
     raise InvalidRequest("column", repr(name), f"one of {names}")
