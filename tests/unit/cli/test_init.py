@@ -154,6 +154,21 @@ def test_a_sum_is_found_beside_missing_values_and_cents() -> None:
     assert [feature.name for feature in loop.models[0].features if "=" not in feature.name] == ["km"]
 
 
+@pytest.mark.parametrize(
+    ("values", "condition"),
+    [
+        ([0.5 * number for number in range(200)], "> 49.5 is true for 50"),
+        ([0] * 190 + list(range(1, 5_000_001, 500_000)), "> 0 is true for 5"),
+        ([940] * 150 + list(range(50)), "> 49 is true for 75"),
+        ([1_234_567] * 100 + [2_000_000 + number for number in range(100)], "> 1234567 is true for 50"),
+    ],
+)
+def test_the_suggested_condition_splits_the_rows(values: list[float], condition: str) -> None:
+    table = [{"time": row["time"], "cost": value} for row, value in zip(rows(), values, strict=True)]
+    init("costs.csv", csv_of(table))
+    assert f"# value=Costs.cost {condition} % of the rows looked at.\n" in Path("costs.py").read_text()
+
+
 def test_json_lines_and_parquet_are_tables_too() -> None:
     table = [row | {"time": row["time"].isoformat()} for row in rows()]  # type: ignore[attr-defined]
     loop = init("readings.jsonl", "".join(json.dumps(row) + "\n" for row in table))
@@ -167,6 +182,48 @@ def test_what_is_out_of_order_is_to_be_sorted(capsys: pytest.CaptureFixture[str]
     assert 'sort_values("time"' in capsys.readouterr().out
     loop = init("readings.csv", csv_of([table[1], table[0], *table[2:]]))
     assert loop.streams[0].lateness == timedelta(minutes=7) // timedelta(microseconds=1)
+
+
+def trips(gaps: int, gap: str = "") -> list[dict[str, object]]:
+    """Rows of which some have no start."""
+    times = [{"pickup": row["time"], "dropoff": row["time"] + timedelta(minutes=3)} for row in rows()]  # type: ignore[operator]
+    table = [time | {"fare": row["level"]} for time, row in zip(times, rows(), strict=True)]
+    return [row | {"pickup": gap} if 20 <= number < 20 + gaps else row for number, row in enumerate(table)]
+
+
+@pytest.mark.parametrize(("gaps", "time"), [(0, "pickup"), (1, "pickup"), (2, "pickup"), (20, "dropoff")])
+def test_a_few_gaps_do_not_change_which_column_is_the_time(gaps: int, time: str) -> None:
+    Path("trips.csv").write_text(csv_of(trips(gaps)))
+    assert run(["init", "trips.csv"]) == 0
+    assert load(Path("trips.py")).definition.streams[0].time == time
+
+
+@pytest.mark.parametrize(("gaps", "gap"), [(2, ""), (2, "NA"), (50, "")])
+def test_rows_without_a_time_are_counted_and_refused(gaps: int, gap: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("trips.csv").write_text(csv_of([{"pickup": row["pickup"], "fare": row["fare"]} for row in trips(gaps, gap)]))
+    assert run(["init", "trips.csv"]) == 0
+    note = f"{gaps} of 200 rows have no pickup: refused, each with its reason, when sent"
+    assert f"note: {note}\n" in capsys.readouterr().out
+    assert f"# {note}.\n" in Path("trips.py").read_text()
+    [part] = read("trips.csv", load(Path("trips.py")).definition.streams[0])
+    assert len(part.faults) == gaps
+
+
+@pytest.mark.parametrize("unit", [None, "s"])
+def test_the_printed_commands_allow_for_rows_without_a_time(
+    unit: str | None, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    table = [
+        {"time": f"{row['time'].timestamp():.0f}" if unit else row["time"], "level": row["level"]}  # type: ignore[attr-defined]
+        for row in rows(1_000)
+    ]
+    gap: dict[str, object] = {"time": "NA", "level": 1}
+    Path("t.csv").write_text(csv_of([*table[500:], gap, *table[:500], gap]))
+    assert run(["init", "t.csv"]) == 0
+    sort, *_, score = (shlex.split(line) for line in capsys.readouterr().out.splitlines()[-4:])
+    assert "time" in json.loads(score[-1])
+    subprocess.run([sys.executable, *sort[1:]], check=True)
+    assert (tmp_path / "sorted.csv").read_text() == csv_of([*table, gap, gap])
 
 
 @pytest.mark.parametrize(
@@ -289,12 +346,41 @@ def test_a_repeated_header_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1 of 201 values of 'time' is no time: 'time' in line 122" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
-def test_a_column_that_numbers_the_rows_is_left_out(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    table = [{"index": number} | row for number, row in enumerate(rows())]
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "said"), [("", "the first column has no name in the header, and"), ("Unnamed: 0", "'Unnamed: 0'")]
+)
+def test_a_column_that_numbers_the_rows_is_left_out(
+    name: str, said: str, first: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = [{"index": number} | row for number, row in enumerate(rows(), first)]
     loop = init("t.csv", csv_of(table, f"{name},time,sensor,level,state,fault"))
     assert [field.name for field in loop.streams[0].given] == ["time", "sensor", "level", "state", "fault"]
-    assert f"note: {name or 'column 1'!r} is left out: it only numbers the rows\n" in capsys.readouterr().out
+    assert f"note: {said} is left out: it only numbers the rows\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (",time,sensor,level,state,fault", "the first column has no name in the header, and"),
+        ("index,time,sensor, ,state,fault", "column 4 has no name in the header, and"),
+        ("index,time,sensor,state,state,fault", "'state'"),
+        ("_,time,sensor,level,state,fault", "'_'"),
+    ],
+)
+def test_a_column_without_a_name_of_its_own_is_left_out(
+    header: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init("t.csv", csv_of([{"index": 7} | row for row in rows()], header))
+    assert f"note: {said} is left out: a field needs a name of its own\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("label", ["Water flow [l/s]", "Water_flow_l_s"])
+@pytest.mark.parametrize("time", ["Read at", "Read_at"])
+def test_columns_may_be_named_as_in_the_header(label: str, time: str) -> None:
+    table = csv_of(rows(), "Read at,sensor,Water flow [l/s],state,fault")
+    loop = init("water.csv", table, "--label", label, "--time", time)
+    assert (loop.models[0].name, loop.streams[0].time) == ("water_water_flow_l_s", "Read_at")
 
 
 @pytest.mark.parametrize(

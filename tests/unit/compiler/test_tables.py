@@ -103,6 +103,31 @@ def test_what_is_wrong_is_told(label: dict[str, Any], problem: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "id", "by", "problem"),
+    [
+        ("content", "content", "content", "by is 'content', the id of stream odd, which no later event has. Name the"),
+        ("name", "name", "name", "by is 'name', the id of stream odd, which no later event has. Name the"),
+        ("content", "content", "zone", "the key of stream odd is 'content'. Write key='zone' in stream odd."),
+        ("zone", "content", "name", "the key of stream odd is 'zone'. Write by='zone'."),
+        ("zone", "content", "zone", None),
+    ],
+)
+def test_a_forecast_is_by_what_later_events_have_too(key: str, id: str, by: str, problem: str | None) -> None:
+    class Odd(Stream, key=key, time="at", id=id):
+        name: str
+        at: datetime
+        zone: str
+        level: float
+
+    label = Label(Odd, of=Odd, by=by, after="1h", within="2h", value=Odd.level, name="soon")
+    forecast = Model("forecast", on=Odd, label=label, features=[Odd.level], learner=LinearRegression)
+    if problem is None:
+        compiler.compile({"m": forecast})
+    else:
+        assert problem in mistakes(forecast)
+
+
+@pytest.mark.parametrize(
     "options", [{"time_format": "h"}, {"time_format": "%H:%M"}, {"missing": "NA"}, {"missing": [1]}]
 )
 def test_options_that_mean_nothing_are_told(options: dict[str, Any]) -> None:

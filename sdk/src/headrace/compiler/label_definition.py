@@ -126,9 +126,7 @@ def _after(label: Label, within: int, report: _Wrong) -> int | None:
         report(
             "it is a forecast with an id, or a correction", "The first event after it counts: drop id= and correct=."
         )
-    key = label.stream.__options__["key"]
-    if label.by != key:
-        report(f"by is {label.by!r}, and the key of stream {stream} is {key!r}", f"Write by={key!r}.")
+    _check_entity(label, report)
     try:
         after = parse_duration(label.after)
     except ValueError as error:
@@ -140,6 +138,20 @@ def _after(label: Label, within: int, report: _Wrong) -> int | None:
             "Make within longer than after: until when may the outcome come?",
         )
     return after
+
+
+def _check_entity(label: Label, report: _Wrong) -> None:
+    """Check that a forecast is by the stream's key, and that later events can have the same."""
+    stream, options = stream_name(label.stream), label.stream.__options__
+    key, id = options["key"], options["id"]
+    if label.by == id:
+        report(
+            f"by is {label.by!r}, the id of stream {stream}, which no later event has",
+            'Name the field of what the events are about, in the stream too: key="patient", by="patient".',
+        )
+    elif label.by != key:
+        cure = f"Write key={label.by!r} in stream {stream}." if key == id else f"Write by={key!r}."
+        report(f"by is {label.by!r}, and the key of stream {stream} is {key!r}", cure)
 
 
 def _absent(label: Label, type: FieldType, report: _Wrong) -> float | str | None:

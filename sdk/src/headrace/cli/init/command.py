@@ -41,7 +41,7 @@ def command(*, table: Path, output: Path | None, label: str | None, time: str | 
     path.write_text(draft.text, encoding="utf-8")
     for line in column_lines(facts, roles):
         say(line)
-    for note in notes_of(facts):
+    for note in notes_of(facts, roles):
         say_line(f"note: {note}")
     loop = shlex.quote(load(path).definition.name)
     questions = draft.text.count("?")

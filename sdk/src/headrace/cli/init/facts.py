@@ -109,8 +109,8 @@ class Table:
 
     Attributes
     ----------
-    unnamed, indexes
-        Columns that are left out: without a name of their own, or with the numbers of the rows.
+    left_out
+        Which columns are left out, in words.
     sample
         Rows that were examined closely.
     rows
@@ -122,8 +122,7 @@ class Table:
     path: Path
     names: list[str]
     columns: list[Column]
-    unnamed: list[str]
-    indexes: list[str]
+    left_out: list[str]
     sample: list[list[str]]
     rows: int = 0
     repeated: int = 0
@@ -175,20 +174,25 @@ def look_at(path: Path) -> Table:
     ]
     for column in columns:
         column.odd = _odd(column, path, sample)
-    shown_names = [name.strip() or f"column {place + 1}" for place, name in enumerate(names)]
-    unnamed = [
-        shown_names[place]
-        for place, name in enumerate(fields)
-        if (not name or name in duplicates) and place not in indexes
-    ]
+    used = {column.place for column in columns}
+    left_out = [_left_out(place, name, place in indexes) for place, name in enumerate(names) if place not in used]
     repeated = len(sample) - len({tuple(cells) for cells in sample})
-    left_out = [shown_names[place] for place in sorted(indexes)]
-    return Table(path, names, columns, unnamed, left_out, sample, count, repeated)
+    return Table(path, names, columns, left_out, sample, count, repeated)
 
 
 def _numbers_rows(sample: Sequence[Sequence[str]], place: int) -> bool:
-    """Return whether a column numbers the rows, from 0."""
-    return len(sample) > 1 and all(cells[place] == str(number) for number, cells in enumerate(sample))
+    """Return whether a column numbers the rows, from 0 or 1."""
+    first = int(len(sample) > 1 and sample[0][place] == "1")
+    return len(sample) > 1 and all(cells[place] == str(number) for number, cells in enumerate(sample, first))
+
+
+def _left_out(place: int, name: str, is_index: bool) -> str:
+    """Say that a column is left out, as a reader of the file recognizes it, and why."""
+    reason = "it only numbers the rows" if is_index else "a field needs a name of its own"
+    if name.strip():
+        return f"{name.strip()!r} is left out: {reason}"
+    column = f"column {place + 1}" if place else "the first column"
+    return f"{column} has no name in the header, and is left out: {reason}"
 
 
 def _column(name: str, place: int, cells: list[str]) -> Column:

@@ -17,6 +17,7 @@ from headrace.compiler.hidden_packages import hides_package
 from headrace.declare.durations import format_duration, parse_duration
 from headrace.declare.fields import CONTENT, PYTHON
 from headrace.definition import FieldType, Task
+from headrace.engine.events.timestamps import UNITS
 
 #: Maximum number of distinct integers that count as classes: a label with more of them is a quantity.
 _CLASSES = 10
@@ -113,7 +114,7 @@ class LoopFile:
             yield f"# The rows are not in the order of their times, by up to {span}: sort the file first."
         elif roles.lateness:
             yield "# The rows are not in the order of their times: lateness= says by how much, and costs waiting."
-        for note in notes_of(self._table):
+        for note in notes_of(self._table, roles):
             yield f"# {note}."
 
     def _fields(self) -> Iterator[str]:
@@ -149,10 +150,14 @@ class LoopFile:
 
     def _scale(self) -> int:
         """Return the power of ten by which to divide the label, so that its values are near 1."""
-        place = self._roles.label.place
-        numbers = [number for cells in self._table.sample if (number := _number(cells[place])) is not None]
+        numbers = self._numbers()
         spread = max(pstdev(numbers), abs(sum(numbers) / len(numbers)) / 10, 1.0)
         return int(10 ** round(math.log10(spread)))
+
+    def _numbers(self) -> list[float]:
+        """Return the label's numbers in the rows that were looked at."""
+        place = self._roles.label.place
+        return [number for cells in self._table.sample if (number := _number(cells[place])) is not None]
 
     def _label(self) -> str:
         roles = self._roles
@@ -161,7 +166,9 @@ class LoopFile:
             lines += [
                 "# A number, divided so that it is near 1, which suits the learner. A condition asks for a probability:"
             ]
-            lines += [f"# value={self.stream}.{roles.label.name} > {_quantile(roles.label):g}"]
+            threshold, share = _split(self._numbers())
+            condition = f"value={self.stream}.{roles.label.name} > {repr(threshold).removesuffix('.0')}"
+            lines += [f"# {condition} is true for {100 * share:.3g} % of the rows looked at."]
         if roles.known_at:
             lines += [f"# Known at {roles.known_at.name}, as the same row says? Until then no model learns it."]
             option, wait = f', known_at="{roles.known_at.name}"', _round_up(2 * roles.wait)
@@ -267,10 +274,11 @@ class LoopFile:
         return f"{field},"
 
     def event(self) -> str:
-        """Return the last examined row as an event to ask a score for."""
-        cells = self._table.sample[-1]
+        """Return the last examined row with a time as an event to ask a score for."""
+        time = self._roles.time
+        cells = next(cells for cells in reversed(self._table.sample) if not self._table.is_missing(time, cells))
         plain = [column for column in self._plain() if column.kind is not FieldType.TIME and column.distinct]
-        columns = [*([self._roles.entity] if self._roles.entity else []), self._roles.time, *plain]
+        columns = [*([self._roles.entity] if self._roles.entity else []), time, *plain]
         values = {column.name: _parse(column, cells[column.place]) for column in dict.fromkeys(columns)}
         return json.dumps({name: value for name, value in values.items() if value is not None}, ensure_ascii=False)
 
@@ -294,9 +302,18 @@ def _number(cell: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _quantile(label: Column) -> float:
-    """Return a threshold in the upper half of a label."""
-    return float(f"{label.low + 0.75 * (label.high - label.low):.2g}")
+def _split(numbers: Sequence[float]) -> tuple[float, float]:
+    """Return one of the numbers, such that as near to half of them as possible are above it, and the share above it.
+
+    Examples
+    --------
+    >>> _split([3.0, 1.0, 4.0, 2.0]), _split([0.0, 0.0, 0.0, 5.0]), _split([0.0, 8.0, 9.0, 9.0, 9.0])
+    ((2.0, 0.5), (0.0, 0.25), (8.0, 0.6))
+    """
+    count = len(numbers)
+    above = {number: count - place for place, number in enumerate(sorted(numbers), 1)}
+    threshold = min(above, key=lambda number: abs(above[number] - count / 2))
+    return threshold, above[threshold] / count
 
 
 def _list_text(texts: Sequence[str]) -> str:
@@ -355,17 +372,28 @@ def sort_command(path: Path, table: Table, roles: Roles) -> str:
     """Return a command that writes a CSV file in the order of its times, with pandas."""
     column = table.names[roles.time.place]
     read = f"pd.read_csv({_quote(str(path))}, dtype=str, keep_default_na=False)"
-    key = f"key=lambda times: pd.to_datetime(times, format={_quote(roles.time.form or 'ISO8601')}, utc=True)"
+    key = f"key=lambda times: {_pandas_times(roles.time.form)}"
     sort = f'sort_values({_quote(column)}, kind="stable", {key})'
     write = f"to_csv({_quote(str(path.with_name('sorted.csv')))}, index=False)"
     return f"python -c {shlex.quote(f'import pandas as pd; {read}.{sort}.{write}')}"
 
 
-def notes_of(table: Table) -> list[str]:
-    """Say which columns are left out, and which are texts only because of a few values."""
+def _pandas_times(form: str | None) -> str:
+    """Return the text that converts `times` in pandas. Rows without a time come last."""
+    if form in UNITS:
+        return 'pd.to_numeric(times, errors="coerce")'
+    return f'pd.to_datetime(times, format={_quote(form or "ISO8601")}, utc=True, errors="coerce")'
+
+
+def notes_of(table: Table, roles: Roles) -> list[str]:
+    """Say which rows have no time, which columns are left out, and which are texts only because of a few values."""
+    time = roles.time
+    have = "rows has" if time.missing == 1 else "rows have"
+    first = "" if table.complete else "the first "
+    without_time = f"{time.missing:,} of {first}{time.rows:,} {have} no {time.name}"
     return [
-        *(f"{name!r} is left out: a field needs a name of its own" for name in table.unnamed),
-        *(f"{name!r} is left out: it only numbers the rows" for name in table.indexes),
+        *([f"{without_time}: refused, each with its reason, when sent"] if time.missing else []),
+        *table.left_out,
         *(f"{column.name} is a text: {column.odd}" for column in table.columns if column.odd),
     ]
 

@@ -37,6 +37,8 @@ _ROWS_OF_ENTITY = 5
 CATEGORIES = 30
 #: Rows that show whether columns add up to the label, and how far their sum may be off: cents are rounded.
 _SUMMED, _ROUNDING = 1_000, 1e-6
+#: Share of rows that may lack a time: a column with more gaps is the row's time only if all have more.
+_GAPS = 0.05
 #: Share of rows in which the other time must follow.
 _FOLLOWS = 0.95
 
@@ -98,8 +100,9 @@ def roles_of(table: Table, *, time: str | None = None, label: str | None = None)
 
 
 def _find(table: Table, name: str) -> Column:
+    """Return the column that the user has named as in the header, or as its field."""
     for column in table.columns:
-        if column.name == name:
+        if name in (column.name, table.names[column.place]):
             return column
     names = ", ".join(column.name for column in table.columns)
     raise InvalidRequest("column", repr(name), f"one of {names}")
@@ -145,11 +148,15 @@ def _literal(text: str) -> str:
 
 
 def _time(table: Table) -> Column | None:
-    """Return the time at which an event begins: every row has it, and the row's other times follow."""
-    times = [column for column in table.columns if column.kind is FieldType.TIME and not column.missing]
+    """Return the time at which an event begins: few rows lack it, and the row's other times follow."""
     return min(
-        times,
-        key=lambda column: (bool(_ENDS.search(column.name)), not _BEGINS.search(column.name), column.low),
+        (column for column in table.columns if column.kind is FieldType.TIME),
+        key=lambda column: (
+            column.missing > _GAPS * column.rows,
+            bool(_ENDS.search(column.name)),
+            not _BEGINS.search(column.name),
+            column.low,
+        ),
         default=None,
     )
 
