@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -72,6 +73,14 @@ def test_a_wait_for_its_end_does_not_look_again_and_again(children: Children) ->
     assert child.join(scaled(10))
     assert child.exit_code == -signal.SIGTERM
     assert child.join(0.1)  # it has ended already
+
+
+def test_all_who_wait_for_its_end_see_it(children: Children) -> None:
+    for _ in range(5):
+        child = children.start("input()")
+        with ThreadPoolExecutor(8) as waiting:
+            ends = [waiting.submit(child.join, scaled(10)) for _ in range(8)]
+            assert all(end.result() for end in ends)
 
 
 def test_it_does_not_inherit_that_python_ignores_sigpipe(tmp_path: Path) -> None:

@@ -152,8 +152,13 @@ class Child:
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait for its end; return False if it still runs after the timeout."""
-        if timeout_s is not None and _waits_by_descriptor(self.pid, timeout_s):
-            return not self.alive
+        if self._process.returncode is not None:
+            return True  # its number may be another process's by now
+        if timeout_s is not None and (ended := _ends_within(self.pid, timeout_s)) is not None:
+            if ended:
+                # Not `poll`: it says nothing while another thread waits for the same child.
+                self._process.wait()
+            return ended
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -178,24 +183,25 @@ class Child:
         return False
 
 
-def _waits_by_descriptor(pid: int, timeout_s: float) -> bool:
-    """Wait for the end of a child by a file descriptor, where the system has them for processes.
+def _ends_within(pid: int, timeout_s: float) -> bool | None:
+    """Wait for the end of a child by a file descriptor; return None where the system has none for processes.
 
     With a timeout, `Popen.wait` looks twenty times a second, which costs more than all else that an idle `up` does.
     """
     if sys.platform != "linux":
-        return False
+        return None
     try:
         descriptor = os.pidfd_open(pid)
-    except OSError:  # it has ended and was waited for, or the kernel is older than 5.3
-        return False
+    except ProcessLookupError:  # somebody has waited for it
+        return True
+    except OSError:  # the kernel is older than 5.3
+        return None
     try:
         end = select.poll()
         end.register(descriptor, select.POLLIN)
-        end.poll(timeout_s * 1_000)
+        return bool(end.poll(timeout_s * 1_000))
     finally:
         os.close(descriptor)
-    return True
 
 
 def ending(exit_code: int | None) -> str:
